@@ -1,0 +1,14 @@
+//! Every limit of the bench, in one place, each with where it comes from.
+//! They are wide for now: they catch a step backwards, not a percent.
+
+/// CPU seconds, user and system, that a million CSV rows may cost in batches of
+/// 200. Below the best peer's 2.7 on an idle machine; etl took 0.67 where faucet
+/// took 3.8, on two cores that were busy with other work.
+pub(crate) const BULK_CPU_SECONDS_PER_MILLION: f64 = 2.0;
+
+/// Peak resident memory of a bulk load, whatever the input's size.
+pub(crate) const BULK_RSS_MIB: f64 = 64.0;
+
+/// How much longer than the ideal a run of appliances may take: start, the last
+/// batch's linger and the last request are in it.
+pub(crate) const APPLIANCES_OVER_IDEAL: f64 = 1.05;

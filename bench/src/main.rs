@@ -1,0 +1,135 @@
+//! `bench`: runs what users run, as child processes, and holds them to limits.
+//!
+//!     cargo run --release -p bench                   every scenario
+//!     cargo run --release -p bench -- bulk --rows 1000000
+//!
+//! Exits 1 when a limit is missed or a record is lost, 2 when it could not measure.
+
+mod appliances;
+mod bulk;
+mod limits;
+mod loader;
+mod process;
+mod report;
+mod sink;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use crate::loader::Loader;
+use crate::report::{Report, say};
+
+/// Runs scenarios with their limits, each loader in turn, and prints medians.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Peers are measured beside etl when they are on PATH:
+  faucet   cargo install faucet-cli --version 1.0.1 --locked \\
+             --no-default-features --features source-csv,sink-http
+
+Results are written to bench/results/SCENARIO.json. Records per second vary by 15 %
+from run to run; CPU seconds per million records are steady. Compare only figures of
+one run on one machine."
+)]
+struct Arguments {
+    /// Which scenarios; without any, all.
+    scenarios: Vec<Scenario>,
+    /// Rows of the bulk load. Below 5 million the start of the process shows.
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// How often each loader runs; medians are reported.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Appliances polled at once; four times as many are polled in all.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    in_flight: u32,
+    /// Measure this binary of etl, say an earlier one, instead of building one.
+    #[arg(long, value_name = "FILE")]
+    etl: Option<PathBuf>,
+    /// List the scenarios and their limits; measure nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// A large CSV file, 200 records a request, to an API that answers at once.
+    Bulk,
+    /// Appliances that take 6 s each: 4,000 of them, 1,000 at once, take 24 s at best.
+    Appliances,
+}
+
+/// Why nothing could be measured.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl BenchError {
+    /// Names what was being done, for `map_err`.
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
+        let what = what.into();
+        move |source| BenchError::Io { what, source }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the scenarios; true when every limit was met and nothing was lost.
+fn run(arguments: &Arguments) -> Result<bool, BenchError> {
+    let chosen = match arguments.scenarios.as_slice() {
+        [] => Scenario::value_variants(),
+        chosen => chosen,
+    };
+    let etl = match &arguments.etl {
+        Some(file) => Loader::etl_at(file)?,
+        None => Loader::build_etl()?,
+    };
+    let results = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("results");
+    let mut all_met = true;
+    for scenario in chosen {
+        let report = match scenario {
+            Scenario::Bulk => bulk::run(&etl, arguments.rows, arguments.runs)?,
+            Scenario::Appliances => appliances::run(&etl, arguments.in_flight, arguments.runs)?,
+        };
+        report.print();
+        let file = report.write(&results).map_err(BenchError::io("writing results"))?;
+        say(&format!("written to {}", file.display()));
+        all_met &= report.verdicts().iter().all(|verdict| verdict.met);
+    }
+    Ok(all_met)
+}
+
+fn list() {
+    for scenario in Scenario::value_variants() {
+        let limits = match scenario {
+            Scenario::Bulk => bulk::limits(),
+            Scenario::Appliances => appliances::limits(),
+        };
+        if let Some(value) = scenario.to_possible_value() {
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            Report::print_line(&format!("{}\n  {help}\n  limit: {limits}", value.get_name()));
+        }
+    }
+}

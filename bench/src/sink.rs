@@ -1,0 +1,194 @@
+//! The API at the other end: one thread, answers at once, counts what arrives.
+//!
+//! It counts instead of parsing, so that it is not what is measured. A batch is
+//! a JSON array of records that are so many objects each, and no text in them
+//! contains a brace (the fixtures' do not): opening braces give the records. What
+//! is not such an array is counted as malformed and none of its records.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
+
+/// What has arrived.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Counts {
+    /// Complete requests.
+    pub(crate) requests: u64,
+    /// Bytes of their bodies.
+    pub(crate) bytes: u64,
+    /// Records, those of repeated keys not counted again.
+    pub(crate) records: u64,
+    /// Requests whose `Idempotency-Key` had arrived before.
+    pub(crate) repeated: u64,
+    /// Requests that were not an array of whole records, or broke off.
+    pub(crate) malformed: u64,
+}
+
+struct Ledger {
+    objects_per_record: u64,
+    counts: Counts,
+    keys: HashSet<Box<[u8]>>,
+}
+
+/// A running sink; dropping it stops it.
+pub(crate) struct Sink {
+    address: SocketAddr,
+    ledger: Arc<Mutex<Ledger>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sink {
+    /// Starts on a free port of the loopback interface. A record is
+    /// `objects_per_record` JSON objects: itself and those nested in it.
+    pub(crate) fn start(objects_per_record: u64) -> io::Result<Sink> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let ledger = Ledger { objects_per_record, counts: Counts::default(), keys: HashSet::new() };
+        let ledger = Arc::new(Mutex::new(ledger));
+        let (stop, stopped) = oneshot::channel();
+        let shared = ledger.clone();
+        let thread = std::thread::Builder::new().name("sink".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    _ = accept(listener, shared) => {}
+                }
+            });
+        })?;
+        Ok(Sink { address, ledger, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where to POST.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/load", self.address)
+    }
+
+    /// What has arrived since the last call; forgets the keys too.
+    pub(crate) fn take(&self) -> Counts {
+        let mut ledger = lock(&self.ledger);
+        ledger.keys.clear();
+        std::mem::take(&mut ledger.counts)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A sink that panicked has counted nothing, which the bench reports.
+            thread.join().ok();
+        }
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: TcpListener, ledger: Arc<Mutex<Ledger>>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let ledger = ledger.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(request, &ledger));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // A connection that breaks has counted only what was complete.
+            connection.await.ok();
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    ledger: &Mutex<Ledger>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, mut body) = request.into_parts();
+    let mut count = ArrayCount::default();
+    while let Some(frame) = body.frame().await {
+        match frame.map(hyper::body::Frame::into_data) {
+            Ok(Ok(data)) => count.add(&data),
+            Ok(Err(_trailers)) => {}
+            Err(_broken) => {
+                lock(ledger).counts.malformed += 1;
+                return Ok(reply(StatusCode::BAD_REQUEST));
+            }
+        }
+    }
+    let key = head.headers.get("idempotency-key").map(|key| key.as_bytes().into());
+    let valid = lock(ledger).enter(key, &count);
+    Ok(reply(if valid { StatusCode::OK } else { StatusCode::BAD_REQUEST }))
+}
+
+fn reply(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+impl Ledger {
+    /// Enters a complete request; false when it was malformed.
+    fn enter(&mut self, key: Option<Box<[u8]>>, count: &ArrayCount) -> bool {
+        self.counts.requests += 1;
+        self.counts.bytes += count.bytes;
+        let Some(records) = count.records(self.objects_per_record) else {
+            self.counts.malformed += 1;
+            return false;
+        };
+        // A loader without keys is counted in full: its duplicates show as excess.
+        if key.is_none_or(|key| self.keys.insert(key)) {
+            self.counts.records += records;
+        } else {
+            self.counts.repeated += 1;
+        }
+        true
+    }
+}
+
+/// The outline of a JSON array, from its pieces.
+#[derive(Debug, Default)]
+struct ArrayCount {
+    bytes: u64,
+    opened: u64,
+    closed: u64,
+    first: Option<u8>,
+    last: Option<u8>,
+}
+
+impl ArrayCount {
+    fn add(&mut self, data: &[u8]) {
+        self.bytes += data.len() as u64;
+        self.opened += memchr::memchr_iter(b'{', data).count() as u64;
+        self.closed += memchr::memchr_iter(b'}', data).count() as u64;
+        self.first = self.first.or(data.first().copied());
+        self.last = data.last().copied().or(self.last);
+    }
+
+    /// Records in it; none when it is not an array of whole records.
+    fn records(&self, objects_per_record: u64) -> Option<u64> {
+        let whole = self.first == Some(b'[')
+            && self.last == Some(b']')
+            && self.opened == self.closed
+            && self.opened.is_multiple_of(objects_per_record);
+        whole.then(|| self.opened / objects_per_record)
+    }
+}
+
+#[cfg(test)]
+mod tests;

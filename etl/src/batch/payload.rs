@@ -1,0 +1,181 @@
+//! The sealed, immutable part of a batch: what is sent, spooled and replayed.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::key::BatchKey;
+use super::rows::{Rows, row_slices};
+
+/// A sealed batch's bytes and identity. Cloning shares the bytes, so a retry
+/// never copies.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// Fixed at sealing.
+    pub key: BatchKey,
+    /// The JSON array, exactly as it is sent and spooled.
+    pub body: Bytes,
+    /// The run that extracted the records.
+    pub run_id: Arc<str>,
+    /// Which records of the run it covers, by their sequence numbers. May be
+    /// longer than the batch: rejected and filtered records lie in it too.
+    pub range: Range<u64>,
+    ends: Arc<[u32]>,
+}
+
+/// A body that is not a JSON array of values.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// Not JSON, or not an array.
+    #[error("not a JSON array: {0}")]
+    NotAnArray(#[from] serde_json::Error),
+    /// Larger than a batch can be.
+    #[error("larger than 4 GiB")]
+    TooLarge,
+}
+
+impl Payload {
+    /// Seals `rows`, which must not be empty.
+    #[must_use]
+    pub fn seal(
+        rows: &mut Rows,
+        range: Range<u64>,
+        run_id: Arc<str>,
+        key: impl FnOnce(&Range<u64>, &[u8]) -> BatchKey,
+    ) -> Payload {
+        let (body, ends) = rows.seal();
+        Payload { key: key(&range, &body), body, run_id, range, ends: ends.into() }
+    }
+
+    /// Takes a body that was sealed earlier, by this program or another, and
+    /// finds its rows. The bytes stay as they are when they are laid out as
+    /// sealing does (`[row,row]` without spaces between), else they are laid out anew.
+    ///
+    /// # Errors
+    /// When `body` is not a JSON array.
+    pub fn from_array(
+        body: Bytes,
+        key: BatchKey,
+        range: Range<u64>,
+        run_id: Arc<str>,
+    ) -> Result<Payload, PayloadError> {
+        if body.len() > Rows::BYTES_MAX {
+            return Err(PayloadError::TooLarge);
+        }
+        let values: Vec<&RawValue> = serde_json::from_slice(&body)?;
+        let mut ends = Vec::with_capacity(values.len());
+        let mut end = 0;
+        for value in &values {
+            end += 1 + value.get().len();
+            ends.push(u32::try_from(end).map_err(|_| PayloadError::TooLarge)?);
+        }
+        if values.is_empty() || end + 1 == body.len() {
+            return Ok(Payload { key, body: body.clone(), run_id, range, ends: ends.into() });
+        }
+        let mut rows = Rows::default();
+        for value in &values {
+            rows.push(value.get().as_bytes());
+        }
+        let (body, ends) = rows.seal();
+        Ok(Payload { key, body, run_id, range, ends: ends.into() })
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The records one after the other, each a JSON value.
+    pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        row_slices(&self.body, &self.ends)
+    }
+
+    /// The payload of the records at `picked` (positions in this batch, ascending),
+    /// under the key that `part` derives.
+    #[must_use]
+    pub fn select(&self, part: u64, picked: &[usize]) -> Payload {
+        let mut rows = Rows::default();
+        let mut next = picked.iter().copied().peekable();
+        for (index, row) in self.rows().enumerate() {
+            if next.peek() == Some(&index) {
+                rows.push(row);
+                next.next();
+            }
+        }
+        let (body, ends) = rows.seal();
+        Payload {
+            key: self.key.part(part),
+            body,
+            run_id: self.run_id.clone(),
+            range: self.range.clone(),
+            ends: ends.into(),
+        }
+    }
+
+    /// Both halves under derived keys; `None` for a batch of one record.
+    #[must_use]
+    pub fn halves(&self) -> Option<[Payload; 2]> {
+        let records = self.records();
+        if records < 2 {
+            return None;
+        }
+        let indices: Vec<usize> = (0..records).collect();
+        let (left, right) = indices.split_at(records / 2);
+        Some([self.select(0, left), self.select(1, right)])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::Payload;
+    use crate::batch::{BatchKey, KeyContext, Rows};
+
+    fn sealed(rows: &[&str]) -> Payload {
+        let mut buffer = Rows::default();
+        for row in rows {
+            buffer.push(row.as_bytes());
+        }
+        let keys = KeyContext::new("p", "s", "r");
+        Payload::seal(&mut buffer, 0..rows.len() as u64, Arc::from("r"), |r, b| keys.key(r, b))
+    }
+
+    #[test]
+    fn halves_hold_all_records_once_and_always_have_the_same_keys() {
+        let batch = sealed(&["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"]);
+        let [left, right] = batch.halves().unwrap();
+        assert_eq!(&left.body[..], br#"[{"a":1}]"#);
+        assert_eq!(&right.body[..], br#"[{"a":2},{"a":3}]"#);
+        let [again, _] = sealed(&["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"]).halves().unwrap();
+        assert_eq!(left.key, again.key);
+        assert_ne!(left.key, right.key);
+        assert!(left.halves().is_none());
+    }
+
+    #[test]
+    fn a_body_read_back_is_the_same_bytes_and_rows() {
+        let batch = sealed(&["{\"a\":1}", "{\"b\":\"],[\"}"]);
+        let back =
+            Payload::from_array(batch.body.clone(), batch.key, 0..2, Arc::from("r")).unwrap();
+        assert_eq!(back.body, batch.body);
+        assert_eq!(back.rows().collect::<Vec<_>>(), batch.rows().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_foreign_layout_is_laid_out_anew() {
+        let body = Bytes::from_static(b" [ {\"a\": 1} ,\n{\"b\":2} ]\n");
+        let key = BatchKey::of_foreign_body(&body);
+        let payload = Payload::from_array(body, key, 0..0, Arc::from("")).unwrap();
+        assert_eq!(&payload.body[..], b"[{\"a\": 1},{\"b\":2}]");
+        assert_eq!(payload.records(), 2);
+        let bad = Payload::from_array(Bytes::from_static(b"[1,"), key, 0..0, Arc::from(""));
+        assert!(bad.is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! `etl check FILE...`: finds every mistake, sends nothing. What passes here is
+//! what a run accepts, because both call [`config::load`].
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+
+use crate::config::{self, Environment, Loaded, Pipeline, Report, Step};
+use crate::exit::Exit;
+
+/// Checks files, and the `*.yaml` and `*.yml` of directories, with the process's environment.
+/// Results go to stdout, errors to stderr; with `json` one object goes to stdout instead.
+#[must_use]
+pub fn check(paths: &[PathBuf], sets: &[String], json: bool, color: bool) -> Exit {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    check_to(paths, sets, None, json, color, &mut stdout.lock(), &mut stderr.lock())
+}
+
+/// [`check`] with a given environment and given outputs.
+pub fn check_to(
+    paths: &[PathBuf],
+    sets: &[String],
+    environment: Option<&Environment>,
+    json: bool,
+    color: bool,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> Exit {
+    let files = match expand(paths) {
+        Ok(files) => files,
+        Err(problem) => {
+            // A closed pipe is no reason to call a configuration good or bad.
+            writeln!(stderr, "{problem}").ok();
+            return Exit::Usage;
+        }
+    };
+    let widest = files.iter().map(|file| file.display().to_string().chars().count()).max();
+    let mut all_ok = true;
+    let mut results = Vec::new();
+    for file in &files {
+        match config::load(file, sets, environment) {
+            Ok(loaded) => {
+                results.push(good_as_json(file, &loaded));
+                if !json {
+                    let name = file.display().to_string();
+                    let width = widest.unwrap_or(0);
+                    writeln!(stdout, "ok    {name:<width$}   {}", journey(&loaded.pipeline)).ok();
+                }
+            }
+            Err(report) => {
+                all_ok = false;
+                results.push(bad_as_json(file, &report));
+                if !json {
+                    stdout.flush().ok();
+                    writeln!(stderr, "{}", report.render_errors(color)).ok();
+                }
+            }
+        }
+    }
+    if json {
+        writeln!(stdout, "{}", json!({ "ok": all_ok, "files": results })).ok();
+    } else if !all_ok {
+        writeln!(stderr, "nothing was read or sent").ok();
+    }
+    if all_ok { Exit::Delivered } else { Exit::Config }
+}
+
+/// A pipeline in one line: `appliances: csv -> http extract (1000 workers) -> cpu_indicators -> http`.
+#[must_use]
+pub fn journey(pipeline: &Pipeline) -> String {
+    let mut stations = Vec::new();
+    if pipeline.source.csv.is_some() {
+        stations.push("csv".to_owned());
+    }
+    if let Some(extract) = &pipeline.extract {
+        let kind = if extract.http.is_some() { "http" } else { "simulated" };
+        stations.push(format!("{kind} extract ({} workers)", extract.workers));
+    }
+    for step in &pipeline.transform {
+        stations.push(match step {
+            Step::CpuIndicators => "cpu_indicators".to_owned(),
+        });
+    }
+    let sinks: Vec<&str> = pipeline.load.iter().map(|load| load.sink_name()).collect();
+    stations.push(sinks.join(", "));
+    let mut line = format!("{}: {}", pipeline.name, stations.join(" -> "));
+    if !pipeline.raw.is_empty() {
+        let raw: Vec<&str> = pipeline.raw.iter().map(|load| load.sink_name()).collect();
+        line.push_str(&format!("; raw -> {}", raw.join(", ")));
+    }
+    line
+}
+
+fn good_as_json(file: &Path, loaded: &Loaded) -> Json {
+    json!({
+        "path": file.display().to_string(),
+        "ok": true,
+        "name": loaded.pipeline.name,
+        "digest": loaded.digest,
+        "errors": [],
+    })
+}
+
+fn bad_as_json(file: &Path, report: &Report) -> Json {
+    let errors = report.errors().iter().map(|error| {
+        let position = report.position(error);
+        let help = [error.label.as_str(), error.help.as_deref().unwrap_or_default()];
+        let help = help.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>();
+        json!({
+            "message": error.message,
+            "line": position.map(|position| position.line),
+            "column": position.map(|position| position.column),
+            "key": error.key,
+            "help": help.join("; "),
+        })
+    });
+    json!({
+        "path": file.display().to_string(),
+        "ok": false,
+        "errors": errors.collect::<Vec<_>>(),
+    })
+}
+
+/// Files as given; directories as their pipelines, sorted by name.
+fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    if paths.is_empty() {
+        return Err("which file? for example: etl check pipeline.yaml".to_owned());
+    }
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path)
+            .map_err(|error| format!("cannot read directory {}: {error}", path.display()))?;
+        let is_yaml = |path: &PathBuf| {
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            path.is_file() && matches!(extension, Some("yaml" | "yml"))
+        };
+        let mut found: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
+        if found.is_empty() {
+            return Err(format!("no *.yaml or *.yml in {}", path.display()));
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+    use std::path::{Path, PathBuf};
+
+    use serde_json::Value as Json;
+
+    use super::check_to;
+    use crate::config::Environment;
+    use crate::exit::Exit;
+
+    fn run(paths: &[PathBuf], json: bool) -> (Exit, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let environment = Environment::empty();
+        let exit = check_to(paths, &[], Some(&environment), json, false, &mut out, &mut err);
+        (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    fn examples() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pipelines")
+    }
+
+    #[test]
+    fn every_example_pipeline_passes() {
+        let (exit, out, err) = run(&[examples()], false);
+        assert_eq!(exit, Exit::Delivered, "{err}");
+        let journey = "appliances: csv -> http extract (1000 workers) -> cpu_indicators -> http\n";
+        assert!(out.contains(journey), "{out}");
+        assert_eq!(out.lines().count(), std::fs::read_dir(examples()).unwrap().count());
+    }
+
+    #[test]
+    fn a_bad_file_gives_78_and_does_not_hide_a_good_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let bad = directory.path().join("bad.yml");
+        std::fs::write(&bad, "nmae: x\nload: []\n").unwrap();
+        let (exit, out, err) = run(&[bad.clone(), examples().join("cpu-csv.yaml")], false);
+        assert_eq!(exit, Exit::Config);
+        assert!(out.starts_with("ok    ") && out.lines().count() == 1, "{out}");
+        assert!(err.contains("did you mean `name`?"), "{err}");
+        assert!(err.ends_with("nothing was read or sent\n"), "{err}");
+
+        let (exit, out, err) = run(&[bad], true);
+        assert_eq!((exit, err.as_str()), (Exit::Config, ""));
+        let shown: Json = serde_json::from_str(&out).unwrap();
+        assert_eq!(shown["ok"], false);
+        let errors = shown["files"][0]["errors"].as_array().unwrap();
+        let first = errors.iter().find(|error| error["line"] == 1).unwrap();
+        assert_eq!((&first["column"], &first["key"]), (&Json::from(1), &Json::from("nmae")));
+        assert_eq!(first["help"], "did you mean `name`?");
+    }
+
+    #[test]
+    fn no_file_and_an_empty_directory_are_usage_errors() {
+        assert_eq!(run(&[], false).0, Exit::Usage);
+        let directory = tempfile::tempdir().unwrap();
+        let (exit, _, err) = run(&[directory.path().to_owned()], false);
+        assert_eq!(exit, Exit::Usage);
+        assert!(err.contains("no *.yaml"), "{err}");
+    }
+
+    #[test]
+    fn a_missing_file_names_the_nearest_one() {
+        let (exit, _, err) = run(&[examples().join("aplliances.yaml")], false);
+        assert_eq!(exit, Exit::Config);
+        assert!(err.contains("did you mean ") && err.contains("/appliances.yaml?"), "{err}");
+    }
+}

@@ -1,0 +1,266 @@
+//! `etl doctor PIPELINE.yaml`: can everything be reached? Each line says what was
+//! tried and, when it failed, what to do. No record is read into the pipeline or sent.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use super::args::DoctorArgs;
+use super::run::say;
+use crate::batch::Rows;
+use crate::config::{self, CsvSource, Load, Loaded, Pipeline};
+use crate::exit::Exit;
+use crate::extract::{Extractor, Target};
+use crate::load::{HttpSink, Probe};
+use crate::source::{CsvRows, Next};
+use crate::telemetry::figures::{bytes, counted, span};
+use crate::telemetry::{Terminal, Tone};
+
+/// A difference between the clocks that is worth a warning.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+
+/// What one look came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    level: Level,
+    what: String,
+    text: String,
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// Probes everything the pipeline of `args` needs.
+#[must_use]
+pub fn run(args: &DoctorArgs) -> Exit {
+    let loaded = match config::load(&args.file, &args.set, None) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            say(&report.render(Terminal::stderr().color));
+            return Exit::Config;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            return Exit::Internal;
+        }
+    };
+    let findings = runtime.block_on(examine(&loaded, &args.data_dir));
+    show(&findings, args.json);
+    if findings.iter().any(|finding| finding.level == Level::Fail) {
+        Exit::SourceUnavailable
+    } else {
+        Exit::Delivered
+    }
+}
+
+async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
+    let pipeline = &loaded.pipeline;
+    let secrets = counted(loaded.secrets as u64, "secret");
+    let variables = counted(loaded.variables as u64, "variable");
+    let mut findings = vec![ok("config", format!("{variables} set, {secrets} (hidden)"))];
+    let mut first_row = None;
+    if let Some(csv) = &pipeline.source.csv {
+        findings.push(source(csv, &mut first_row));
+    }
+    if pipeline.extract.is_some() {
+        findings.push(extraction(pipeline, first_row).await);
+    }
+    let mut clock = None;
+    for load in pipeline.raw.iter().chain(&pipeline.load) {
+        findings.push(sink(load, &mut clock).await);
+    }
+    findings.push(state(&data_dir.join(&pipeline.name)));
+    findings.extend(clock.map(clocks));
+    findings
+}
+
+fn source(csv: &CsvSource, first_row: &mut Option<Vec<u8>>) -> Finding {
+    let name = csv.path.display();
+    let mut rows = match CsvRows::open(csv) {
+        Ok(rows) => rows,
+        Err(error) => return fail("source", error.to_string(), None),
+    };
+    let columns = counted(rows.columns().len() as u64, "column");
+    let size = rows.bytes_total().map_or_else(String::new, |total| format!("{}, ", bytes(total)));
+    let mut row = Vec::new();
+    match rows.next_row(&mut row) {
+        Ok(Next::Row) => *first_row = Some(row),
+        Ok(Next::End) => return warn("source", format!("{name}, {size}{columns}, no rows")),
+        Ok(Next::Rejected(rejection)) => {
+            let text = format!("{name}: the first row is bad: {}", rejection.reason);
+            return warn("source", text);
+        }
+        Err(error) => return fail("source", error.to_string(), None),
+    }
+    ok("source", format!("{name}, {size}{columns}"))
+}
+
+/// Polls the first target, as a run would.
+async fn extraction(pipeline: &Pipeline, first_row: Option<Vec<u8>>) -> Finding {
+    let Some(extract) = &pipeline.extract else {
+        return ok("extract", "none".to_owned());
+    };
+    let extractor = match Extractor::new(extract) {
+        Ok(extractor) => extractor,
+        Err(error) => return fail("extract", error.to_string(), None),
+    };
+    let target = match first_row.map(|row| Target::new(0, row)) {
+        Some(Ok(target)) => target,
+        Some(Err(error)) => return fail("extract", error.to_string(), None),
+        None => return warn("extract", "not tried: there is no appliance to ask".to_owned()),
+    };
+    let mut rows = Rows::default();
+    match extractor.extract(&target, &mut rows).await {
+        Ok(()) => {
+            let records = counted(rows.len() as u64, "record");
+            ok("extract", format!("{} answered with {records}", target.label))
+        }
+        Err(error) => fail(
+            "extract",
+            format!("{}: {error}", target.label),
+            Some("tried the first appliance only; check extract.http.url, or the appliance"),
+        ),
+    }
+}
+
+async fn sink(load: &Load, clock: &mut Option<SystemTime>) -> Finding {
+    let what = format!("load {}", load.sink_name());
+    let Some(http) = &load.http else {
+        return fail(&what, "no kind".to_owned(), None);
+    };
+    let sink = match HttpSink::new(load, http) {
+        Ok(sink) => sink,
+        Err(error) => return fail(&what, error.to_string(), None),
+    };
+    let probe = sink.probe().await;
+    *clock = clock.or(probe.clock);
+    judge(&what, &sink, &probe)
+}
+
+/// An empty batch may be refused as such (400, 422); that still shows that a
+/// real one would get through.
+fn judge(what: &str, sink: &HttpSink, probe: &Probe) -> Finding {
+    use crate::load::Sink;
+    let reached = if sink.is_tls() { "name ok, connect ok, TLS ok" } else { "name ok, connect ok" };
+    match probe.status {
+        Some(200..=299 | 400 | 422) => ok(what, format!("{reached}, answered {}", probe.text)),
+        Some(status @ (401 | 403 | 404 | 405 | 300..=399)) => {
+            let text = format!("{reached}, answered {}", probe.text);
+            fail(what, text, Some(&sink.remedy(Some(status))))
+        }
+        Some(_) => Finding {
+            remedy: Some("reachable, but not taking data now; a run would spool".to_owned()),
+            ..warn(what, format!("{reached}, answered {}", probe.text))
+        },
+        None => fail(
+            what,
+            format!("{}: {}", sink.target(), probe.text),
+            Some("start the API or correct http.url; a run would keep everything in the spool"),
+        ),
+    }
+}
+
+/// Whether spool and state can be written, tried without leaving anything behind.
+fn state(home: &Path) -> Finding {
+    let existing = home.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    let probe = existing.join(format!(".etl-doctor-{}", std::process::id()));
+    let written = std::fs::File::create_new(&probe)
+        .and_then(|mut file| file.write_all(b"x"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    if let Err(error) = written {
+        let remedy = "give this user the right to write there, or choose --data-dir";
+        return fail("state", format!("{}: {error}", existing.display()), Some(remedy));
+    }
+    match rustix::fs::statvfs(existing) {
+        Ok(disk) => {
+            let free = bytes(disk.f_bavail.saturating_mul(disk.f_frsize));
+            ok("state", format!("{}/ writable, {free} free", home.display()))
+        }
+        Err(error) => warn("state", format!("{}/ writable, {error}", home.display())),
+    }
+}
+
+fn clocks(theirs: SystemTime) -> Finding {
+    let ours = SystemTime::now();
+    let (difference, direction) = match ours.duration_since(theirs) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if difference < CLOCK_DIFFERENCE {
+        return ok("clock", "agrees with the API's".to_owned());
+    }
+    warn("clock", format!("{} {direction} the API", span(difference)))
+}
+
+fn show(findings: &[Finding], as_json: bool) {
+    let terminal = Terminal::stdout();
+    let mut text = String::new();
+    if as_json {
+        let checks: Vec<_> = findings
+            .iter()
+            .map(|finding| {
+                json!({
+                    "check": finding.what,
+                    "result": finding.level.word(),
+                    "text": finding.text,
+                    "remedy": finding.remedy,
+                })
+            })
+            .collect();
+        let fine = findings.iter().all(|finding| finding.level != Level::Fail);
+        text = format!("{}\n", json!({ "ok": fine, "checks": checks }));
+    } else {
+        for finding in findings {
+            let word =
+                terminal.paint(finding.level.tone(), &format!("{:<6}", finding.level.word()));
+            text.push_str(&format!("{word}{:<13}{}\n", finding.what, finding.text));
+            if let Some(remedy) = &finding.remedy {
+                text.push_str(&format!("{:19}{remedy}\n", ""));
+            }
+        }
+    }
+    // A closed pipe leaves nobody to tell; the exit code still does.
+    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Fail => "FAIL",
+        }
+    }
+
+    fn tone(self) -> Tone {
+        match self {
+            Level::Ok => Tone::Good,
+            Level::Warn => Tone::Warn,
+            Level::Fail => Tone::Bad,
+        }
+    }
+}
+
+fn ok(what: &str, text: String) -> Finding {
+    Finding { level: Level::Ok, what: what.to_owned(), text, remedy: None }
+}
+
+fn warn(what: &str, text: String) -> Finding {
+    Finding { level: Level::Warn, what: what.to_owned(), text, remedy: None }
+}
+
+fn fail(what: &str, text: String, remedy: Option<&str>) -> Finding {
+    let remedy = remedy.map(str::to_owned);
+    Finding { level: Level::Fail, what: what.to_owned(), text, remedy }
+}

@@ -1,0 +1,85 @@
+//! Enumerations: one of a few words, or a word with settings below it.
+
+use serde_json::{Map, Value as Json};
+
+use super::super::diagnostic::{Diagnostic, Place};
+use super::super::mask::quoted;
+use super::super::origin::Extent;
+use super::super::scalar;
+use super::super::schema::Choice;
+use super::super::suggest::{did_you_mean, nearest, one_of};
+use super::super::tree::{Filled, Key, Node, Scalar};
+use super::{At, Walk};
+
+impl Walk<'_> {
+    pub(super) fn choice(
+        &mut self,
+        scalar: &Scalar,
+        extent: Extent,
+        choices: &[Choice<'_>],
+        schema: &Json,
+        at: &At,
+    ) -> Json {
+        let chosen = choices.iter().find(|choice| choice.name == scalar.text);
+        let error = match chosen {
+            Some(choice) if choice.settings.is_none() => return Json::from(choice.name),
+            Some(choice) => {
+                let message = format!("{}: {} needs settings", at.title(), quoted(choice.name));
+                Diagnostic::at(extent, message)
+                    .label(format!("write it as a key: `{}: {{ … }}`", choice.name))
+            }
+            None => {
+                let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
+                let message = format!("{}: unknown value {}", at.title(), scalar::found(scalar));
+                let near = match &scalar.filled {
+                    Filled::AsWritten => nearest(&scalar.text, names.iter().copied()),
+                    _ => Vec::new(),
+                };
+                let all = if names.len() == 1 { "the only one is " } else { "one of " };
+                let all = format!("{all}{}", one_of(&names));
+                let place = if scalar.text.is_empty() { at.place } else { Place::At(extent) };
+                let error = Diagnostic::new(place, message);
+                if near.is_empty() { error.label(all) } else { error.label(did_you_mean(&near)) }
+            }
+        };
+        self.fault(error, at, at.section());
+        self.taint(at, schema)
+    }
+
+    pub(super) fn choice_with_settings(
+        &mut self,
+        node: &Node,
+        entries: &[(Key, Node)],
+        choices: &[Choice<'_>],
+        schema: &Json,
+        at: &At,
+    ) -> Json {
+        let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
+        let error = match entries {
+            [(key, value)] => match choices.iter().find(|choice| choice.name == key.name) {
+                Some(Choice { settings: Some(settings), .. }) => {
+                    let inner = at.key(&key.name, key.extent);
+                    let value = self.node(value, settings, &inner, None);
+                    return Json::Object(Map::from_iter([(key.name.clone(), value)]));
+                }
+                Some(choice) => {
+                    let message =
+                        format!("{}: {} has no settings", at.title(), quoted(choice.name));
+                    Diagnostic::at(key.extent, message)
+                        .label(format!("write {} alone", quoted(choice.name)))
+                }
+                None => {
+                    let message = format!("{}: unknown value {}", at.title(), quoted(&key.name));
+                    let near = nearest(&key.name, names.iter().copied());
+                    Diagnostic::at(key.extent, message).label(did_you_mean(&near))
+                }
+            },
+            _ => {
+                let message = format!("{}: expected one of {}", at.title(), one_of(&names));
+                Diagnostic::at(node.start_extent(), message)
+            }
+        };
+        self.fault(error, at, at.section());
+        self.taint(at, schema)
+    }
+}

@@ -1,0 +1,123 @@
+//! One call per source record: a target goes in, the rows it answers with come out,
+//! or the reason why there are none. One deadline lies over everything a target
+//! needs – connecting, attempts, the waits between them, reading the answer – so that
+//! a slow target costs its time and nothing else.
+
+mod answer;
+mod cpu;
+mod error;
+mod exposition;
+mod http;
+mod node_exporter;
+mod place;
+mod progress;
+mod simulated;
+mod target;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use self::error::{ExtractError, ExtractorError, UrlError};
+use self::http::HttpGet;
+use self::node_exporter::NodeExporter;
+use self::progress::Progress;
+use self::simulated::SimulatedCpu;
+pub use self::target::{Target, TargetError};
+use crate::batch::Rows;
+use crate::config::{Extract, HttpFormat, Span};
+
+/// Extracts from targets as the pipeline's `extract` says; built once, shared by all
+/// calls in flight.
+#[derive(Debug)]
+pub struct Extractor {
+    kind: Kind,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Simulated(SimulatedCpu),
+    Json { get: HttpGet, records: Option<String> },
+    NodeExporter(NodeExporter),
+}
+
+impl Extractor {
+    /// Builds the extractor; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the configuration is contradictory or its URL or authority file of no use.
+    pub fn new(config: &Extract) -> Result<Extractor, ExtractorError> {
+        let kind = match (&config.simulated, &config.http) {
+            (Some(simulated), None) => Kind::Simulated(SimulatedCpu::new(simulated)?),
+            (None, Some(http)) => {
+                let get = HttpGet::new(http, config)?;
+                match http.format {
+                    HttpFormat::Json => {
+                        answer::check_pointer(http.records.as_deref())?;
+                        Kind::Json { get, records: http.records.clone() }
+                    }
+                    HttpFormat::NodeExporter => {
+                        let Span(interval) = http.sample_interval;
+                        if interval >= config.timeout.0 {
+                            return Err(ExtractorError::SampleInterval {
+                                interval: http.sample_interval,
+                                timeout: config.timeout,
+                            });
+                        }
+                        Kind::NodeExporter(NodeExporter::new(get, interval))
+                    }
+                }
+            }
+            _ => return Err(ExtractorError::OneKind),
+        };
+        Ok(Extractor { kind, timeout: config.timeout.0 })
+    }
+
+    /// The source columns that the configuration refers to, so that a missing one can
+    /// be refused before the first call.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let get = match &self.kind {
+            Kind::Simulated(_) => None,
+            Kind::Json { get, .. } => Some(get),
+            Kind::NodeExporter(exporter) => Some(exporter.get()),
+        };
+        get.into_iter().flat_map(HttpGet::columns)
+    }
+
+    /// Appends the rows that `target` answers with: the source's fields, then the
+    /// answer's, which win where names are equal, and `timestamp` in unix seconds
+    /// where neither has one. An empty JSON array is an answer without rows.
+    ///
+    /// # Errors
+    /// When the target has not answered properly within the deadline; `rows` is then
+    /// as it was.
+    pub async fn extract(&self, target: &Target, rows: &mut Rows) -> Result<(), ExtractError> {
+        let progress = Progress::default();
+        let calling = async {
+            match &self.kind {
+                Kind::Simulated(simulated) => simulated.rows(target).await,
+                Kind::NodeExporter(exporter) => exporter.rows(target, &progress).await,
+                Kind::Json { get, records } => {
+                    let fields = target.fields()?;
+                    let body = get.body(&get.url(&fields)?, &progress).await?;
+                    answer::rows(&fields, &body, records.as_deref(), unix_seconds())
+                }
+            }
+        };
+        let answered = match tokio::time::timeout(self.timeout, calling).await {
+            Ok(answered) => answered?,
+            Err(_) => return Err(progress.timed_out(self.timeout)),
+        };
+        for row in answered.iter() {
+            rows.push(row);
+        }
+        Ok(())
+    }
+}
+
+/// Now, in unix seconds.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

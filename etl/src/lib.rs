@@ -1,0 +1,26 @@
+//! `etl` collects records from many slow, unreliable places at once and loads
+//! them in batches into a place that may be down, without ever losing one.
+//!
+//! The rooms follow a record's journey: [`config`] → [`source`] → [`extract`] →
+//! [`transform`] → [`batch`] → [`load`] → [`spool`] → [`checkpoint`]; [`pipeline`]
+//! joins them into a run, [`telemetry`] tells what happens, [`cli`] is the
+//! command line. `docs/architecture.md` tells the same journey in prose.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod extract;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod history;
+pub mod http;
+pub mod load;
+pub mod pipeline;
+pub mod source;
+pub mod spool;
+pub mod stop;
+pub mod telemetry;
+pub mod transform;

@@ -1,0 +1,309 @@
+//! The HTTP sink: one POST per batch, with its idempotency key, and an answer.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, USER_AGENT,
+};
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::answer::{Answer, AnswerRules, Failure, Reply, classify};
+use super::sink::{Delivering, Sink};
+use crate::batch::Payload;
+use crate::config::{Compression, Load, Secret};
+use crate::http::{ClientError, ClientOptions, HttpClient, printable, read_body};
+
+/// The most that is read of an answer's body.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most of an answer's body that is kept for messages and dead letters.
+const EXCERPT_BYTES_MAX: usize = 4 * 1024;
+/// The longest `Retry-After` that is honoured, whatever the API says.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Posts batches to one URL.
+#[derive(Debug)]
+pub struct HttpSink {
+    client: HttpClient,
+    url: Uri,
+    headers: HeaderMap,
+    compression: Compression,
+    timeout: Duration,
+    rules: AnswerRules,
+    target: String,
+    has_token: bool,
+}
+
+/// Why an HTTP sink could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpSinkError {
+    /// The configured URL does not parse.
+    #[error("{url}: not a URL: {source}")]
+    Url {
+        /// As configured.
+        url: String,
+        /// What is wrong with it.
+        source: http::uri::InvalidUri,
+    },
+    /// A header's name or value cannot be sent.
+    #[error(
+        "header `{0}` cannot be sent: its name or value has characters that HTTP does not allow"
+    )]
+    Header(String),
+    /// The token's file could not be read.
+    #[error("token_file {path}: {source}")]
+    TokenFile {
+        /// As configured.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The client could not be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// What came of asking the API without sending a record.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The status, when there was an answer.
+    pub status: Option<u16>,
+    /// The status in words, or why there was none.
+    pub text: String,
+    /// The API's clock.
+    pub clock: Option<SystemTime>,
+}
+
+impl Probe {
+    fn unreachable(text: String) -> Probe {
+        Probe { status: None, text, clock: None }
+    }
+}
+
+impl HttpSink {
+    /// Builds the sink of `load`, whose kind is `http`.
+    ///
+    /// # Errors
+    /// When the URL, a header, the token's file or the TLS settings are unusable.
+    pub fn new(load: &Load, http: &crate::config::HttpLoad) -> Result<HttpSink, HttpSinkError> {
+        let url: Uri = http
+            .url
+            .parse()
+            .map_err(|source| HttpSinkError::Url { url: http.url.clone(), source })?;
+        let client = HttpClient::new(&ClientOptions {
+            connect_timeout: http.connect_timeout.0,
+            version: http.version,
+            tls: http.tls.clone(),
+            idle_per_host: load.in_flight_max(),
+        })?;
+        let token = token(http)?;
+        Ok(HttpSink {
+            client,
+            target: format!("POST {}", without_query(&url)),
+            url,
+            headers: headers(http, token.as_ref())?,
+            compression: http.compression,
+            timeout: load.timeout.0,
+            rules: AnswerRules {
+                failed_records: http.failed_records.clone(),
+                retry_also: load.retry.also.clone(),
+                retry_after_max: RETRY_AFTER_MAX,
+            },
+            has_token: token.is_some(),
+        })
+    }
+
+    /// Asks the API to accept an empty batch, with everything a real one has but
+    /// records and a key: name, connection, TLS and token are tried, nothing is sent.
+    pub async fn probe(&self) -> Probe {
+        let mut request = Request::new(Full::new(Bytes::from_static(b"[]")));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.clone();
+        request.headers_mut().clone_from(&self.headers);
+        request.headers_mut().remove(CONTENT_ENCODING);
+        let response = match tokio::time::timeout(self.timeout, self.client.send(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Probe::unreachable(error.to_string()),
+            Err(_) => {
+                let waited = humantime::format_duration(self.timeout);
+                return Probe::unreachable(format!("no answer within {waited}"));
+            }
+        };
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let status = response.status();
+        Probe {
+            status: Some(status.as_u16()),
+            text: status.to_string(),
+            clock: date.and_then(|date| httpdate::parse_http_date(date).ok()),
+        }
+    }
+
+    /// Whether the sink's connection is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.url.scheme() == Some(&http::uri::Scheme::HTTPS)
+    }
+
+    /// Posts `body` under `key` and says what came back: one attempt.
+    async fn post(&self, payload: &Payload) -> Answer {
+        match tokio::time::timeout(self.timeout, self.exchange(payload)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let waited = humantime::format_duration(self.timeout);
+                let reason = format!("no answer within {waited}");
+                Answer::Retry(Failure { timed_out: true, ..Failure::without_answer(reason) })
+            }
+        }
+    }
+
+    async fn exchange(&self, payload: &Payload) -> Answer {
+        let request = match self.request(payload) {
+            Ok(request) => request,
+            Err(reason) => return Answer::Retry(Failure::without_answer(reason)),
+        };
+        match self.client.send(request).await {
+            Ok(response) => self.read(response).await,
+            Err(error) => Answer::Retry(Failure::without_answer(error.to_string())),
+        }
+    }
+
+    fn request(&self, payload: &Payload) -> Result<Request<Full<Bytes>>, String> {
+        let body = compress(&payload.body, self.compression)
+            .map_err(|error| format!("could not compress the batch: {error}"))?;
+        let key = HeaderValue::try_from(payload.key.to_string()).map_err(|e| e.to_string())?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.clone();
+        request.headers_mut().clone_from(&self.headers);
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        Ok(request)
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Answer {
+        let (head, body) = response.into_parts();
+        let text =
+            |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let body = match read_body(body, ANSWER_BYTES_MAX).await {
+            Ok(body) => body,
+            // The status of a failure counts although its text is cut off; a
+            // success that breaks off may not have been one.
+            Err(_) if !head.status.is_success() => Bytes::new(),
+            Err(error) => {
+                let mut failure = Failure::without_answer(format!("{}, {error}", head.status));
+                failure.status = Some(head.status.as_u16());
+                return Answer::Retry(failure);
+            }
+        };
+        let reply = Reply {
+            status: head.status,
+            retry_after: text(RETRY_AFTER),
+            content_type: text(CONTENT_TYPE),
+            body: &body,
+            excerpt: &printable(&body, EXCERPT_BYTES_MAX),
+        };
+        classify(&reply, &self.rules, SystemTime::now())
+    }
+}
+
+impl Sink for HttpSink {
+    fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {
+        Box::pin(self.post(payload))
+    }
+
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn remedy(&self, status: Option<u16>) -> String {
+        match status {
+            Some(401 | 403) if self.has_token => {
+                "the token was refused: set a new one (http.token or http.token_file)".to_owned()
+            }
+            Some(401 | 403) => {
+                "the API wants a token: set http.token, as in token: ${LOAD_API_TOKEN}".to_owned()
+            }
+            Some(300..=399) => {
+                "the API redirects; batches are not sent after a redirect: set http.url to the \
+                 address it names"
+                    .to_owned()
+            }
+            _ => "the API does not know this address or method: check http.url".to_owned(),
+        }
+    }
+}
+
+fn token(http: &crate::config::HttpLoad) -> Result<Option<Secret>, HttpSinkError> {
+    if let Some(path) = &http.token_file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| HttpSinkError::TokenFile { path: path.clone(), source })?;
+        return Ok(Some(Secret::new(text.trim())));
+    }
+    Ok(http.token.clone().filter(|token| !token.expose().is_empty()))
+}
+
+fn headers(
+    http: &crate::config::HttpLoad,
+    token: Option<&Secret>,
+) -> Result<HeaderMap, HttpSinkError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
+        .insert(USER_AGENT, HeaderValue::from_static(concat!("etl/", env!("CARGO_PKG_VERSION"))));
+    match http.compression {
+        Compression::None => {}
+        Compression::Gzip => {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Compression::Zstd => {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+        }
+    }
+    for (name, value) in &http.headers {
+        let error = || HttpSinkError::Header(name.clone());
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| error())?;
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| error())?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    if let Some(token) = token {
+        let bearer = format!("Bearer {}", token.expose());
+        let mut value = HeaderValue::try_from(bearer)
+            .map_err(|_| HttpSinkError::Header("authorization".to_owned()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// The request body. Compressing the same bytes gives the same bytes, so a retry
+/// is identical.
+fn compress(body: &Bytes, compression: Compression) -> std::io::Result<Bytes> {
+    match compression {
+        Compression::None => Ok(body.clone()),
+        Compression::Gzip => {
+            let buffer = Vec::with_capacity(body.len() / 3);
+            let mut gzip = flate2::write::GzEncoder::new(buffer, flate2::Compression::fast());
+            gzip.write_all(body)?;
+            gzip.finish().map(Bytes::from)
+        }
+        Compression::Zstd => zstd::bulk::compress(body, 1).map(Bytes::from),
+    }
+}
+
+/// The URL as shown to people: no query and no user information, where secrets hide.
+/// What is asked at `url`, for messages: without query and user information.
+pub(super) fn target(url: &str) -> Option<String> {
+    url.parse().ok().map(|url: Uri| format!("POST {}", without_query(&url)))
+}
+
+fn without_query(url: &Uri) -> String {
+    let host = url.host().unwrap_or("");
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme_str().unwrap_or("http"), url.path())
+}

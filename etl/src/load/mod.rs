@@ -1,0 +1,33 @@
+//! Loading: batches to sinks that may be down.
+//!
+//! [`answer`] says what a reply means, [`backoff`] and [`breaker`] how long to
+//! wait, [`limit`] and [`rate`] how much to ask at once, `delivery` follows one
+//! batch to its end, `worker` and `replay` feed it
+//! from the channel and from the spool ([`plan`] says what of it), [`runtime`]
+//! holds one sink's parts
+//! together; [`obstacle`] and [`targets`] are what people are told and asked.
+//! Sinks implement [`Sink`]; the only one so far is [`HttpSink`].
+
+pub mod answer;
+pub mod backoff;
+pub mod breaker;
+mod delivery;
+mod disk;
+pub mod gate;
+mod http_sink;
+pub mod limit;
+pub mod obstacle;
+mod parts;
+pub mod plan;
+pub mod rate;
+mod replay;
+mod resend;
+pub mod runtime;
+mod sink;
+mod slots;
+pub mod targets;
+mod worker;
+
+pub(crate) use delivery::unix_seconds;
+pub use http_sink::{HttpSink, HttpSinkError, Probe};
+pub use sink::{Delivering, Sink};

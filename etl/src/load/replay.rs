@@ -1,0 +1,231 @@
+//! Replay: what earlier runs, and this one, left in the spool goes out again
+//! beside the new batches, a few files in memory at a time: in a run everything,
+//! oldest first, in `etl spool replay` what its plan picks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use async_channel::Sender;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, warn};
+
+use super::parts::Parts;
+use super::resend;
+use super::worker::{Origin, Replayed};
+use crate::spool::inspect::FileView;
+use crate::spool::{Entry, ReadError};
+use crate::stop::Urgency;
+
+/// The wait between two passes over a spool that could not be emptied; doubles
+/// up to [`PASS_PAUSE_MAX`].
+const PASS_PAUSE_MIN: Duration = Duration::from_secs(1);
+const PASS_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What one pass over the spool achieved.
+#[derive(Debug, Default, Clone, Copy)]
+struct Pass {
+    files: u64,
+    progressed: u64,
+}
+
+/// Replays until the live batches are done and nothing more can be delivered.
+pub(super) async fn run(parts: Arc<Parts>, out: Sender<Replayed>) {
+    let mut live_done = parts.live_done.subscribe();
+    if let Some(files) = &parts.plan.dead {
+        dead_letters(&parts, files, &out, &live_done).await;
+        return;
+    }
+    let mut pause = PASS_PAUSE_MIN;
+    let mut may_send = parts.plan.batches_max.unwrap_or(u64::MAX);
+    loop {
+        let last = *live_done.borrow_and_update();
+        let pass = one_pass(&parts, &out, &live_done, &mut may_send).await;
+        if parts.stop.asked() || may_send == 0 || (last && pass.progressed == 0) {
+            return;
+        }
+        if last || (pass.files > 0 && pass.progressed == pass.files) {
+            pause = PASS_PAUSE_MIN;
+            continue;
+        }
+        tokio::select! {
+            () = turned(&mut live_done) => {}
+            () = parts.stop.reached(Urgency::Drain) => return,
+            // A little later, so that what fails together goes out together.
+            () = later(parts.spooled.notified()), if pass.files == 0 => {}
+            () = tokio::time::sleep(pause), if pass.files > 0 => {}
+        }
+        pause = (pause * 2).min(PASS_PAUSE_MAX);
+    }
+}
+
+/// Waits for `event` and then for the shortest pause.
+async fn later(event: impl Future<Output = ()>) {
+    event.await;
+    tokio::time::sleep(PASS_PAUSE_MIN).await;
+}
+
+/// Waits until no worker will take a new batch.
+async fn turned(live_done: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the sink's parts.
+    drop(live_done.wait_for(|done| *done).await);
+}
+
+/// Sends every picked file that is in the spool now, once.
+async fn one_pass(
+    parts: &Arc<Parts>,
+    out: &Sender<Replayed>,
+    live_done: &watch::Receiver<bool>,
+    may_send: &mut u64,
+) -> Pass {
+    let mut pass = Pass::default();
+    let entries = match parts.disk.run(|spool| spool.entries()).await {
+        Ok(Ok(entries)) => entries,
+        Ok(Err(error)) | Err(error) => {
+            error!(sink = parts.name, %error, "could not list the spool");
+            return pass;
+        }
+    };
+    let mut outstanding = Vec::new();
+    for entry in parts.plan.pick(entries) {
+        if *may_send == 0 {
+            break;
+        }
+        if parts.is_held(entry.sequence()) || parts.is_unremoved(&entry.file_name()) {
+            continue;
+        }
+        let Some(probe) = leave_to_send(parts, live_done).await else {
+            break;
+        };
+        let Some((replayed, done)) = read(parts, entry).await else {
+            continue;
+        };
+        pass.files += 1;
+        *may_send -= 1;
+        if out.send(replayed).await.is_err() {
+            break;
+        }
+        outstanding.push(done);
+        // A probe's result decides whether the next file may be sent at all, and
+        // results are collected now and then so that they do not pile up.
+        if probe || outstanding.len() >= 64 {
+            pass.progressed += settled(&mut outstanding).await;
+        }
+    }
+    pass.progressed += settled(&mut outstanding).await;
+    pass
+}
+
+/// Sends the records of dead-letter files, each file once; those that cannot be
+/// delivered now stay.
+async fn dead_letters(
+    parts: &Arc<Parts>,
+    files: &[FileView],
+    out: &Sender<Replayed>,
+    live_done: &watch::Receiver<bool>,
+) {
+    let mut outstanding = Vec::new();
+    for file in files {
+        let Some(probe) = leave_to_send(parts, live_done).await else {
+            break;
+        };
+        let to_read = file.clone();
+        let payload = match parts.disk.run(move |_| resend::payload(&to_read)).await {
+            Ok(Ok(payload)) => payload,
+            Ok(Err(reason)) => {
+                warn!(file = %file.path.display(), reason, "could not read dead letters, they stay");
+                continue;
+            }
+            Err(error) => {
+                warn!(file = %file.path.display(), %error, "could not read dead letters, they stay");
+                continue;
+            }
+        };
+        let (done, result) = oneshot::channel();
+        let sequence = parts.spool.next_sequence();
+        let origin = Origin::Dead(file.clone());
+        if out.send(Replayed { payload, origin, sequence, done }).await.is_err() {
+            break;
+        }
+        outstanding.push(result);
+        if probe || outstanding.len() >= 64 {
+            settled(&mut outstanding).await;
+        }
+    }
+    settled(&mut outstanding).await;
+}
+
+/// Waits until the sink may be asked; says whether the file is the probe. `None`
+/// when the pass should end: the run does, or the sink is down and nothing is
+/// left to wait for.
+async fn leave_to_send(parts: &Parts, live_done: &watch::Receiver<bool>) -> Option<bool> {
+    let mut live_done = live_done.clone();
+    loop {
+        if parts.stop.asked() {
+            return None;
+        }
+        let Some(probe_at) = parts.gate.probe_at() else {
+            return Some(false);
+        };
+        let finished = *live_done.borrow_and_update();
+        if finished {
+            // The end of the run: one last question, without waiting for its time.
+            if parts.last_probe.swap(true, Relaxed) {
+                return None;
+            }
+            parts.gate.probe_now();
+            return Some(true);
+        }
+        if probe_at <= Instant::now() {
+            return Some(true);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(probe_at.into()) => {}
+            _ = live_done.changed() => {}
+            () = parts.gate.changed() => {}
+            () = parts.stop.reached(Urgency::Drain) => return None,
+        }
+    }
+}
+
+async fn read(parts: &Arc<Parts>, entry: Entry) -> Option<(Replayed, oneshot::Receiver<bool>)> {
+    let sequence = entry.sequence();
+    let name = entry.file_name();
+    let parts_too = parts.clone();
+    let result = parts
+        .disk
+        .run(move |spool| match spool.read(&entry) {
+            Ok(read) => Some(read),
+            Err(ReadError::Corrupt { reason, .. }) => {
+                parts_too.corrupt.fetch_add(1, Relaxed);
+                match spool.quarantine(&entry, &reason) {
+                    Ok(moved) => {
+                        warn!(file = %moved.display(), reason, "unreadable spool file set aside");
+                    }
+                    Err(error) => {
+                        error!(file = %name.display(), reason, %error, "unreadable spool file left in place");
+                    }
+                }
+                None
+            }
+            Err(ReadError::NotFound { .. }) => None,
+            Err(error) => {
+                warn!(file = %name.display(), %error, "could not read a spool file, it stays");
+                None
+            }
+        })
+        .await;
+    let (payload, attempts, stored) = result.ok().flatten()?;
+    let (done, result) = oneshot::channel();
+    let origin = Origin::Spool(stored, attempts);
+    Some((Replayed { payload, origin, sequence, done }, result))
+}
+
+/// Waits for the results and counts those that moved something.
+async fn settled(outstanding: &mut Vec<oneshot::Receiver<bool>>) -> u64 {
+    let mut progressed = 0;
+    for result in outstanding.drain(..) {
+        progressed += u64::from(result.await.unwrap_or(false));
+    }
+    progressed
+}

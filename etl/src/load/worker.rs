@@ -1,0 +1,155 @@
+//! A loader worker: takes batches from the channel and from the replayer in
+//! turn, and sees each one through to a place where it is safe.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+use async_channel::Receiver;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::delivery::unix_seconds;
+use super::parts::{Parts, Placed};
+use super::resend::resend;
+use crate::batch::{Batch, Outcome, Payload};
+use crate::config::SpoolMode;
+use crate::spool::inspect::FileView;
+use crate::spool::{Attempts, State, Stored};
+
+/// A batch read back from the spool.
+pub(super) struct Replayed {
+    pub(super) payload: Payload,
+    pub(super) origin: Origin,
+    pub(super) sequence: u64,
+    /// Told whether anything of it was delivered or found dead.
+    pub(super) done: oneshot::Sender<bool>,
+}
+
+/// Where a replayed batch comes from, and is until it is delivered.
+pub(super) enum Origin {
+    /// Its own file.
+    Spool(Stored, Attempts),
+    /// A file of dead letters.
+    Dead(FileView),
+}
+
+/// Serves both channels until both are closed and empty. `label` names the
+/// worker in file names and logs and means nothing else.
+pub(super) async fn run(
+    parts: Arc<Parts>,
+    label: u32,
+    live: Receiver<Batch>,
+    replay: Receiver<Replayed>,
+) {
+    let mut taking_live = Some(TakesLive(parts.clone()));
+    let mut replay_open = true;
+    while taking_live.is_some() || replay_open {
+        // The random choice of `select!` interleaves both, so that neither a
+        // long spool nor a fast source starves the other.
+        tokio::select! {
+            batch = live.recv(), if taking_live.is_some() => match batch {
+                Ok(batch) => load(&parts, label, batch).await,
+                Err(_) => taking_live = None,
+            },
+            replayed = replay.recv(), if replay_open => match replayed {
+                Ok(replayed) => reload(&parts, label, replayed).await,
+                Err(_) => replay_open = false,
+            },
+        }
+    }
+}
+
+/// A worker that may still take new batches; the last one to go, even in a
+/// panic, tells the replayer that no more will come.
+struct TakesLive(Arc<Parts>);
+
+impl Drop for TakesLive {
+    fn drop(&mut self) {
+        if self.0.live_workers.fetch_sub(1, AcqRel) == 1 {
+            self.0.live_done.send_replace(true);
+        }
+    }
+}
+
+/// Delivers a new batch, or leaves it in the spool.
+async fn load(parts: &Arc<Parts>, label: u32, batch: Batch) {
+    let Batch { payload, sequence, mut ack } = batch;
+    let held = parts.hold(sequence);
+    let mut attempts = Attempts { tried: 0, last_answer: String::new(), first_at: unix_seconds() };
+    let mut stored = None;
+    if parts.mode == SpoolMode::WriteAhead {
+        // When the disk refuses, the batch is still sent: it is not counted as
+        // spooled, and its ack stays open until it is somewhere.
+        stored = parts.write(State::Pending, label, sequence, &payload, &attempts).await.ok();
+        if stored.is_some() {
+            ack.durable();
+        }
+    }
+    let ended = parts.courier().carry(payload.clone(), &mut attempts).await;
+    match parts.place(label, &payload, stored, attempts, ended, true).await {
+        Some(placed) => {
+            ack.settle(Outcome {
+                delivered: placed.delivered,
+                spooled: placed.spooled,
+                dead_lettered: placed.dead_lettered,
+            });
+            tell(label, "flushed", placed);
+            parts.stop_if_too_many_rejected(placed.dead_lettered);
+        }
+        None => error!(
+            sink = parts.name,
+            records = payload.records(),
+            "the run ended before these records were safe; they are in neither spool nor sink"
+        ),
+    }
+    drop(held);
+}
+
+/// Delivers a batch from the spool, or leaves it there.
+async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
+    let Replayed { payload, origin, sequence, done } = replayed;
+    let held = parts.hold(sequence);
+    let (stored, mut attempts) = match origin {
+        Origin::Spool(stored, attempts) => (stored, attempts),
+        Origin::Dead(file) => {
+            let placed = resend(parts, label, &payload, file).await;
+            parts.books.replayed.fetch_add(placed.delivered, Relaxed);
+            tell(label, "replayed", placed);
+            drop(held);
+            done.send(placed.delivered + placed.dead_lettered > 0).ok();
+            return;
+        }
+    };
+    let ended = parts.courier().carry(payload.clone(), &mut attempts).await;
+    let ours = parts.is_ours(&payload.run_id, sequence);
+    let placed = parts.place(label, &payload, Some(stored), attempts, ended, ours).await;
+    let placed = placed.unwrap_or_default();
+    parts.books.replayed.fetch_add(placed.delivered, Relaxed);
+    if ours {
+        parts.books.recovered(Outcome {
+            delivered: placed.delivered,
+            spooled: 0,
+            dead_lettered: placed.dead_lettered,
+        });
+    } else {
+        parts.books.replay_dead_lettered.fetch_add(placed.dead_lettered, Relaxed);
+    }
+    tell(label, "replayed", placed);
+    parts.stop_if_too_many_rejected(placed.dead_lettered);
+    drop(held);
+    // Nobody listens any more when the pass was given up.
+    done.send(placed.delivered + placed.dead_lettered > 0).ok();
+}
+
+fn tell(loader: u32, verb: &'static str, placed: Placed) {
+    let Placed { delivered, spooled, dead_lettered } = placed;
+    if delivered > 0 {
+        info!("loader {loader} {verb} {delivered} records");
+    }
+    if spooled > 0 {
+        info!("loader {loader} left {spooled} records in the spool");
+    }
+    if dead_lettered > 0 {
+        info!("loader {loader} dead-lettered {dead_lettered} records");
+    }
+}

@@ -1,0 +1,317 @@
+//! A run: the rooms joined. Configuration is built into sinks, intake and
+//! source once; the source is read; everything is brought to a place where it is
+//! safe; the books are closed.
+
+mod fleet;
+mod intake;
+mod keeper;
+mod plan;
+mod reading;
+mod rejects;
+mod replay;
+mod rows;
+mod start;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use crate::batch::{BatchBuilder, KeyContext};
+use crate::checkpoint::{Damage, State, Store};
+use crate::config::{Load, Pipeline, SpoolMode};
+use crate::extract::Extractor;
+use crate::load::runtime::{SinkBegin, SinkEnd, SinkRuntime};
+use crate::load::{HttpSink, Sink};
+use crate::spool::{Spool, SpoolOptions};
+use crate::stop::{Stop, StopHandle, Urgency};
+use crate::telemetry::{Books, BooksSnapshot, SinkInput};
+use crate::transform::Chain;
+
+use intake::{Closed, Inlet, Intake};
+use keeper::{Keeper, Kept, Progress};
+use plan::Plan;
+use reading::{Reading, joined};
+use rejects::Rejects;
+pub use replay::{Replay, ReplayOrders};
+use rows::FileProgress;
+pub use start::StartError;
+pub use watch::RunWatch;
+
+/// The name under the spool directory where records go that no sink ever saw.
+pub const REJECTED: &str = "rejected";
+
+/// A run that is ready to begin: everything that can fail early has not.
+#[derive(Debug)]
+pub struct Run {
+    pipeline: Pipeline,
+    /// Names the run; part of every batch's key.
+    pub run_id: Arc<str>,
+    books: Arc<Books>,
+    sinks: Vec<(SinkInput, SinkRuntime)>,
+    chain: Chain,
+    extractor: Option<Arc<Extractor>>,
+    rejects: Rejects,
+    progress: Arc<FileProgress>,
+    plan: Plan,
+    kept: Kept,
+    notices: Vec<String>,
+    stop: Stop,
+}
+
+/// What is left of a run.
+#[derive(Debug)]
+pub struct RunEnd {
+    /// Names the run.
+    pub run_id: Arc<str>,
+    /// How long it took.
+    pub took: Duration,
+    /// Where every record went.
+    pub books: BooksSnapshot,
+    /// Per sink, in the order of the pipeline file.
+    pub sinks: Vec<SinkEnd>,
+    /// Why the source could not be read, or not to its end.
+    pub source_error: Option<String>,
+    /// Rejects that could not be written down before the run had to end.
+    pub rejects_unwritten: u64,
+    /// What was already done of the input, in words.
+    pub input: Option<String>,
+    /// The record that it went on from, or the targets that were already done.
+    pub resumed_from: Option<u64>,
+}
+
+impl Run {
+    /// Builds everything `pipeline` needs under `data_dir/PIPELINE`, decides whether
+    /// an earlier run goes on (never, when `fresh`), makes the run's identity durable
+    /// and starts its sinks. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When anything is missing or in use; nothing was sent then.
+    pub fn prepare(
+        pipeline: Pipeline,
+        data_dir: &Path,
+        fresh: bool,
+        stop: &Stop,
+        stop_handle: &StopHandle,
+    ) -> Result<Run, StartError> {
+        let home = data_dir.join(&pipeline.name);
+        let extractor = pipeline.extract.as_ref().map(Extractor::new).transpose()?.map(Arc::new);
+        if let Some(extractor) = &extractor {
+            start::check_columns(&pipeline, extractor)?;
+        }
+        // A fleet cannot be polled again for the same values: spool first.
+        let mode = if extractor.is_some() { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
+        let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
+        let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
+        let mut ready = Vec::new();
+        for (input, load) in raw.chain(transformed) {
+            let spool = open_spool(&home, load)?;
+            ready.push((input, load, build_sink(load)?, spool));
+        }
+        let options = pipeline.load.first().map_or_else(
+            || Err(StartError::Incomplete("a pipeline without a sink")),
+            |load| Ok(spool_options(load)),
+        )?;
+        let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let mut sinks = Vec::new();
+        for (input, load, sink, spool) in ready {
+            let start = plan.start(load.sink_name());
+            let begin = SinkBegin { run_id: plan.run_id.clone(), mode, start };
+            let sink = SinkRuntime::start(load, &begin, sink, spool, stop, stop_handle)?;
+            sinks.push((input, sink));
+        }
+        Ok(Run {
+            chain: Chain::new(&pipeline.transform),
+            rejects: Rejects::start(home.join("spool").join(REJECTED), options, stop.clone())?,
+            run_id: plan.run_id.clone(),
+            books: Arc::new(Books::default()),
+            progress: Arc::default(),
+            stop: stop.clone(),
+            pipeline,
+            sinks,
+            extractor,
+            plan,
+            kept,
+            notices,
+        })
+    }
+
+    /// What the display looks at while the run is going on.
+    #[must_use]
+    pub fn watch(&self) -> RunWatch {
+        RunWatch::new(self.books.clone(), self.progress.clone(), &self.sinks)
+    }
+
+    /// What people should know before it begins: what goes on, what is abandoned,
+    /// what was found damaged.
+    #[must_use]
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Runs to the end, or until asked to stop.
+    pub async fn finish(self) -> RunEnd {
+        let began = Instant::now();
+        info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
+        let Run { pipeline, run_id, books, sinks, chain, extractor, rejects, .. } = self;
+        let (mut plan, progress, stop) = (self.plan, self.progress, self.stop);
+        let trackers = sinks
+            .iter()
+            .map(|(_, sink)| (sink.outlet().name().to_owned(), sink.outlet().tracker()))
+            .collect();
+        let kept_progress = std::mem::replace(&mut plan.progress, Progress::Nothing);
+        let numbered = plan.begin.numbered.clone();
+        let keeper = Keeper::new(self.kept, kept_progress, trackers, numbered, rejects.flusher());
+        let keeper = Arc::new(keeper);
+        let clock = keeper.start_clock();
+        let inlets = inlets(&pipeline, &plan, &sinks);
+        let intake =
+            Arc::new(Intake::new(chain, books.clone(), rejects, plan.begin.clone(), inlets));
+        let reading = Reading { extractor, books: books.clone(), progress, stop: stop.clone() };
+        let read = reading.read(&pipeline, plan.source, &intake).await;
+        if let Err(error) = &read {
+            tracing::error!(error, "the source could not be read to its end");
+        }
+        let rejects_unwritten = close_intake(intake, &keeper).await;
+        let mut views = Vec::new();
+        let mut ends = Vec::new();
+        for (input, sink) in sinks {
+            let sink_books = sink.books();
+            let end = sink.finish().await;
+            views.push((end.name.clone(), sink_books, input));
+            ends.push(end);
+        }
+        clock.stop().await;
+        let books = books.snapshot(&views);
+        let to_its_end = *read.as_ref().unwrap_or(&false)
+            && (books.targets_total == books.targets_done || !stop.asked());
+        last_note(&keeper, to_its_end).await;
+        info!(pipeline = pipeline.name, run_id = &*run_id, ?books, "run ends");
+        RunEnd {
+            run_id,
+            took: began.elapsed(),
+            books,
+            sinks: ends,
+            source_error: read.err(),
+            rejects_unwritten,
+            input: plan.input,
+            resumed_from: plan.resumed_from,
+        }
+    }
+}
+
+/// Reads the state, decides what this run is and makes that durable.
+fn begin(
+    pipeline: &Pipeline,
+    home: &Path,
+    fresh: bool,
+) -> Result<(Kept, Plan, Vec<String>), StartError> {
+    let (store, state, damages) = Store::open(&home.join("state"))?;
+    let mut notices = Vec::new();
+    for Damage { file, reason, moved } in &damages {
+        let place = moved.as_ref().map_or_else(String::new, |to| to.display().to_string());
+        notices.push(format!("warning: {file} is damaged ({reason}); set aside: {place}"));
+    }
+    if !damages.is_empty() && state == State::default() {
+        notices.push(
+            "warning: no checkpoint is left; a new run begins, and what an earlier one had \
+             delivered of a data file is sent again under new keys"
+                .to_owned(),
+        );
+    } else if !damages.is_empty() {
+        notices.push(
+            "warning: going on from the older checkpoint; what was delivered since is sent again \
+             under the same keys"
+                .to_owned(),
+        );
+    }
+    let plan = Plan::make(pipeline, &state, fresh);
+    notices.extend(plan.input.clone());
+    let mut kept = Kept { store, state, unsaved: false };
+    match kept.begin(&plan.progress) {
+        Ok(()) => {}
+        // What is polled is written ahead, under keys that no later run makes again.
+        Err(error) if pipeline.extract.is_some() => {
+            tracing::warn!(%error, "no checkpoint can be written, trying again");
+            kept.unsaved = true;
+        }
+        Err(error) => return Err(StartError::State(error.into())),
+    }
+    Ok((kept, plan, notices))
+}
+
+fn inlets(pipeline: &Pipeline, plan: &Plan, sinks: &[(SinkInput, SinkRuntime)]) -> Vec<Inlet> {
+    sinks
+        .iter()
+        .zip(pipeline.raw.iter().chain(&pipeline.load))
+        .map(|((input, sink), load)| {
+            let name = load.sink_name();
+            let keys = KeyContext::new(&pipeline.name, name, &plan.run_id);
+            let start = plan.start(name);
+            let cuts = plan.cuts.get(name).into_iter().flatten().copied();
+            let builder = BatchBuilder::new(&load.batch, keys, plan.run_id.clone(), start);
+            let builder = builder.with_cuts(cuts);
+            Inlet { input: *input, builder, outlet: sink.outlet(), start }
+        })
+        .collect()
+}
+
+/// Sends what is left and waits for the rejects; gives those that were not written.
+async fn close_intake(mut intake: Arc<Intake>, keeper: &Arc<Keeper>) -> u64 {
+    // The source's tasks are over; a last handle may be on its way out.
+    let intake = loop {
+        match Arc::try_unwrap(intake) {
+            Ok(intake) => break intake,
+            Err(shared) => intake = shared,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let Closed { rejects, sealed, cuts } = intake.close();
+    let keeper_too = keeper.clone();
+    let cut = tokio::task::spawn_blocking(move || keeper_too.cut(&cuts)).await;
+    if let Ok(Err(error)) = cut {
+        // Nothing is lost: at worst, after a crash now, these records arrive twice.
+        tracing::error!(%error, "could not write down where the last batch ends");
+    }
+    sealed.send().await;
+    let unwritten = tokio::task::spawn_blocking(move || rejects.finish()).await.unwrap_or(u64::MAX);
+    keeper.rejects_closed(unwritten == 0);
+    unwritten
+}
+
+/// Writes down how far the run has come in the end.
+async fn last_note(keeper: &Arc<Keeper>, to_its_end: bool) {
+    let keeper = keeper.clone();
+    let noted = tokio::task::spawn_blocking(move || keeper.note(to_its_end)).await;
+    if let Ok(Err(error)) = noted {
+        tracing::error!(%error, "could not write the last checkpoint; the next run repeats a little");
+    }
+}
+
+fn open_spool(home: &Path, load: &Load) -> Result<Spool, StartError> {
+    let directory: PathBuf = home.join("spool").join(load.sink_name());
+    Spool::open(&directory, spool_options(load))
+        .map_err(|source| StartError::Spool { sink: load.sink_name().to_owned(), source })
+}
+
+fn spool_options(load: &Load) -> SpoolOptions {
+    SpoolOptions { max_bytes: load.spool.max_bytes.0, min_free: load.spool.min_free.0 }
+}
+
+fn build_sink(load: &Load) -> Result<Arc<dyn Sink>, StartError> {
+    let Some(http) = &load.http else {
+        return Err(StartError::Incomplete("a sink without a kind"));
+    };
+    HttpSink::new(load, http)
+        .map(|sink| Arc::new(sink) as Arc<dyn Sink>)
+        .map_err(|source| StartError::Sink { sink: load.sink_name().to_owned(), source })
+}
+
+/// Asks the run to end in an orderly way, and at once when that takes too long.
+pub async fn drain(stop: &StopHandle, patience: Duration) {
+    stop.ask(Urgency::Drain);
+    tokio::time::sleep(patience).await;
+    stop.ask(Urgency::Now);
+}

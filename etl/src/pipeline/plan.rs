@@ -1,0 +1,97 @@
+//! What this run is, by what the state remembers: a new one, one that was cut short
+//! and goes on under its name, or one that finds its file loaded already.
+
+mod data;
+mod fleet;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::intake::Begin;
+use super::keeper::Progress;
+use super::rows::DataFile;
+use crate::checkpoint::{SettledTargets, State, Targets};
+use crate::config::Pipeline;
+use crate::source::SourceError;
+
+use data::plan_rows;
+use fleet::plan_fleet;
+
+/// What a run begins with.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) run_id: Arc<str>,
+    pub(super) source: Source,
+    pub(super) progress: Progress,
+    /// What was already done of the input, for stderr and the result.
+    pub(super) input: Option<String>,
+    pub(super) resumed_from: Option<u64>,
+    pub(super) begin: Begin,
+    /// Per sink by name, the first record that is not settled in it.
+    pub(super) starts: BTreeMap<String, u64>,
+    /// Per sink by name, where an earlier process has cut batches off.
+    pub(super) cuts: BTreeMap<String, Vec<u64>>,
+}
+
+/// What there is to read.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// Nothing: it is all loaded.
+    Nothing,
+    /// It cannot be read; the spool is replayed all the same.
+    Failed(SourceError),
+    /// A data file.
+    Rows(Box<DataFile>),
+    /// A fleet: its inventory's targets.
+    Fleet { targets: u64, done_before: Arc<Targets>, settled: Arc<SettledTargets> },
+}
+
+/// Names of the sinks, `raw` ones first.
+pub(super) fn sink_names(pipeline: &Pipeline) -> impl Iterator<Item = &str> {
+    pipeline.raw.iter().chain(&pipeline.load).map(|load| load.sink_name())
+}
+
+impl Plan {
+    /// Decides what this run is. Reads a fleet's inventory, and of a data file what
+    /// was loaded of it; sends nothing and changes nothing. Blocks.
+    pub(super) fn make(pipeline: &Pipeline, state: &State, fresh: bool) -> Plan {
+        let Some(csv) = &pipeline.source.csv else { return Plan::new(new_run_id()) };
+        let planned = if pipeline.extract.is_some() {
+            plan_fleet(pipeline, csv, state.fleet.as_ref(), fresh)
+        } else {
+            plan_rows(pipeline, csv, state, fresh)
+        };
+        // Nothing is known of a source that cannot be read; what the state says of an
+        // earlier run stays.
+        planned.unwrap_or_else(|error| Plan {
+            source: Source::Failed(error),
+            ..Plan::new(new_run_id())
+        })
+    }
+
+    fn new(run_id: String) -> Plan {
+        Plan {
+            run_id: run_id.into(),
+            source: Source::Nothing,
+            progress: Progress::Nothing,
+            input: None,
+            resumed_from: None,
+            begin: Begin::default(),
+            starts: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+        }
+    }
+
+    /// The first record that is not settled in the sink `name`.
+    pub(super) fn start(&self, name: &str) -> u64 {
+        self.starts.get(name).copied().unwrap_or(self.begin.first)
+    }
+}
+
+fn new_run_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
+fn digest(of: &serde_json::Value) -> String {
+    blake3::hash(of.to_string().as_bytes()).to_hex().to_string()
+}

@@ -1,0 +1,88 @@
+//! Reading the source to its end, whatever kind of run it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::fleet::Fleet;
+use super::intake::Intake;
+use super::plan::Source;
+use super::rows::FileProgress;
+use crate::config::{Extract, Pipeline};
+use crate::extract::Extractor;
+use crate::source::SourceError;
+use crate::stop::Stop;
+use crate::telemetry::Books;
+
+/// How often lingering batches are looked at when none is due.
+const LINGER_LOOK: Duration = Duration::from_millis(250);
+
+/// What reading needs besides the source.
+pub(super) struct Reading {
+    pub(super) extractor: Option<Arc<Extractor>>,
+    pub(super) books: Arc<Books>,
+    pub(super) progress: Arc<FileProgress>,
+    pub(super) stop: Stop,
+}
+
+impl Reading {
+    /// Reads the source, polling each row where the pipeline extracts; says whether
+    /// it came to the end.
+    pub(super) async fn read(
+        self,
+        pipeline: &Pipeline,
+        source: Source,
+        intake: &Arc<Intake>,
+    ) -> Result<bool, String> {
+        match source {
+            Source::Nothing => Ok(true),
+            Source::Failed(error) => Err(error.to_string()),
+            // A file is read as fast as sinks take it, and its batches must be the
+            // same on every reading: time seals none of them.
+            Source::Rows(file) => {
+                file.read_on_thread(intake.clone(), self.progress, self.stop).await
+            }
+            Source::Fleet { targets, done_before, settled } => {
+                let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =
+                    (self.extractor, &pipeline.extract, &pipeline.source.csv)
+                else {
+                    return Ok(true);
+                };
+                let (intake, books, stop) = (intake.clone(), self.books, self.stop);
+                let lingering = intake.clone();
+                let fleet = Fleet { extractor, intake, books, stop, done_before, settled };
+                let (done, is_done) = oneshot::channel();
+                let lingering = tokio::spawn(seal_lingering(lingering, is_done));
+                let result = fleet.run(csv, targets, *workers).await;
+                // Asked, not aborted: it may be holding a sealed batch.
+                drop(done);
+                drop(lingering.await);
+                result.map(|()| true)
+            }
+        }
+    }
+}
+
+/// What a reading thread came to; a panic there is an error like any other here.
+pub(super) fn joined<T>(
+    result: Result<Result<T, SourceError>, tokio::task::JoinError>,
+) -> Result<T, String> {
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("the reading thread ended in a panic: {error}")),
+    }
+}
+
+/// Seals batches whose first record has waited for the linger time.
+async fn seal_lingering(intake: Arc<Intake>, mut is_done: oneshot::Receiver<()>) {
+    loop {
+        let latest = Instant::now() + LINGER_LOOK;
+        let next = intake.seal_due().await.unwrap_or(latest).min(latest);
+        tokio::select! {
+            () = tokio::time::sleep_until(next.into()) => {}
+            _ = &mut is_done => return,
+        }
+    }
+}

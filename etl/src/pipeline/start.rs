@@ -1,0 +1,89 @@
+//! Why a run did not begin, and what the shell is told about it.
+
+use crate::checkpoint::StoreError;
+use crate::config::Pipeline;
+use crate::extract::{Extractor, ExtractorError};
+use crate::load::HttpSinkError;
+use crate::source::CsvRows;
+use crate::spool::OpenError;
+
+/// Why a run did not begin. Nothing was read or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The spool could not be opened, perhaps because another process has it.
+    #[error("sink {sink}: {source}")]
+    Spool {
+        /// The sink's name.
+        sink: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// A sink's settings are unusable.
+    #[error("sink {sink}: {source}")]
+    Sink {
+        /// The sink's name.
+        sink: String,
+        /// Why.
+        source: HttpSinkError,
+    },
+    /// The extraction's settings are unusable.
+    #[error("extract: {0}")]
+    Extract(#[from] ExtractorError),
+    /// The extraction's address asks for a column that the inventory does not have.
+    #[error(
+        "extract.http.url asks for {{{column}}}, and {file} has no such column; it has: {known}"
+    )]
+    Column {
+        /// The column asked for.
+        column: String,
+        /// The inventory.
+        file: String,
+        /// Its columns.
+        known: String,
+    },
+    /// The configuration passed its checks and still lacks something.
+    #[error("{0}")]
+    Incomplete(&'static str),
+    /// The pipeline's state cannot be used or written.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// A thread could not be started.
+    #[error("could not start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Refuses a pipeline whose inventory lacks a column that every poll would need.
+/// An inventory that cannot be opened is the run's own matter.
+pub(super) fn check_columns(pipeline: &Pipeline, extractor: &Extractor) -> Result<(), StartError> {
+    let Some(Ok(rows)) = pipeline.source.csv.as_ref().map(CsvRows::open) else {
+        return Ok(());
+    };
+    let known = rows.columns();
+    match extractor.columns().find(|column| !known.iter().any(|name| name == column)) {
+        None => Ok(()),
+        Some(column) => Err(StartError::Column {
+            column: column.to_owned(),
+            file: pipeline
+                .source
+                .csv
+                .as_ref()
+                .map_or_else(String::new, |csv| csv.path.display().to_string()),
+            known: known.join(", "),
+        }),
+    }
+}
+
+impl From<&StartError> for crate::exit::Exit {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Spool { source: OpenError::Locked { .. }, .. } => {
+                crate::exit::Exit::SourceUnavailable
+            }
+            StartError::State(StoreError::Open(OpenError::Locked { .. })) => {
+                crate::exit::Exit::SourceUnavailable
+            }
+            StartError::Thread(_) => crate::exit::Exit::Internal,
+            _ => crate::exit::Exit::Config,
+        }
+    }
+}

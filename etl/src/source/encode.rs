@@ -1,0 +1,158 @@
+//! One row's fields as one JSON object, straight into the output buffer. The bulk
+//! path: no allocation, each byte of a plain line is looked at once to find the
+//! field's end and what its encoding needs, and short texts are copied 32 bytes at a
+//! time, whatever their length, because a copy of a known length is a few instructions.
+
+use super::json::{CLASSES, DELIMITER, ESCAPE, HIGH, is_number_of, push_escaped, push_string};
+
+/// What is copied at once of a short text.
+const CHUNK: usize = 32;
+
+/// Why a row is no record.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refused {
+    /// It has this many fields.
+    Count(usize),
+    /// A field has a byte that does not belong there.
+    NotUtf8 { column: usize, at: usize, byte: u8 },
+}
+
+/// Writes fields as a JSON object.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    /// `{"first":`, `,"second":` and so on.
+    prefixes: Vec<Prefix>,
+    prefix_bytes: usize,
+    delimiter: u8,
+    /// What bytes mean in a line, where the delimiter ends a field.
+    line_classes: Box<[u8; 256]>,
+    numbers: bool,
+}
+
+/// A column's name as it begins a field, followed by at least [`CHUNK`] zeros.
+#[derive(Debug)]
+struct Prefix {
+    padded: Box<[u8]>,
+    length: usize,
+}
+
+impl Encoder {
+    pub(super) fn new(columns: &[String], delimiter: u8, numbers: bool) -> Self {
+        let mut prefixes = Vec::with_capacity(columns.len());
+        for (at, column) in columns.iter().enumerate() {
+            let mut prefix = vec![if at == 0 { b'{' } else { b',' }];
+            push_string(&mut prefix, column);
+            prefix.push(b':');
+            let length = prefix.len();
+            prefix.resize(length + CHUNK, 0);
+            prefixes.push(Prefix { padded: prefix.into_boxed_slice(), length });
+        }
+        let prefix_bytes = prefixes.iter().map(|prefix| prefix.length).sum();
+        let mut line_classes = Box::new(CLASSES);
+        line_classes[usize::from(delimiter)] |= DELIMITER;
+        Encoder { prefixes, prefix_bytes, delimiter, line_classes, numbers }
+    }
+
+    /// Encodes a line without quotes, the first `length` bytes of `padded`; what
+    /// follows it there is of no meaning.
+    pub(super) fn encode_line(
+        &self,
+        padded: &[u8],
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        let line = &padded[..length];
+        out.reserve(self.prefix_bytes + length + 3 * self.prefixes.len() + CHUNK);
+        let count_fields = || line.iter().filter(|byte| **byte == self.delimiter).count() + 1;
+        let mut start = 0;
+        for (column, prefix) in self.prefixes.iter().enumerate() {
+            let Some(bytes) = line.get(start..) else { return Err(Refused::Count(column)) };
+            let (mut class, mut length) = (0, bytes.len());
+            for (at, byte) in bytes.iter().enumerate() {
+                let this = self.line_classes[usize::from(*byte)];
+                if this & DELIMITER != 0 {
+                    length = at;
+                    break;
+                }
+                class |= this;
+            }
+            push_short(out, &prefix.padded, prefix.length);
+            let field = self.encode_field(&padded[start..], length, class, out);
+            start += length + 1;
+            if let Err((at, byte)) = field {
+                let count = count_fields();
+                return Err(if count == self.prefixes.len() {
+                    Refused::NotUtf8 { column, at, byte }
+                } else {
+                    Refused::Count(count)
+                });
+            }
+        }
+        if start <= line.len() {
+            return Err(Refused::Count(count_fields()));
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// Encodes fields that csv-core has unquoted, one for each column.
+    pub(super) fn encode_fields<'a>(
+        &self,
+        fields: impl Iterator<Item = &'a [u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        for (column, (prefix, field)) in self.prefixes.iter().zip(fields).enumerate() {
+            push_short(out, &prefix.padded, prefix.length);
+            let class = field.iter().fold(0, |class, byte| class | CLASSES[usize::from(*byte)]);
+            self.encode_field(field, field.len(), class, out)
+                .map_err(|(at, byte)| Refused::NotUtf8 { column, at, byte })?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// Encodes one field, the first `length` bytes of `padded`, whose bytes have the
+    /// classes `class`; fails with the place and value of the first byte that is not
+    /// UTF-8.
+    #[inline]
+    fn encode_field(
+        &self,
+        padded: &[u8],
+        length: usize,
+        class: u8,
+        out: &mut Vec<u8>,
+    ) -> Result<(), (usize, u8)> {
+        let field = &padded[..length];
+        if self.numbers && is_number_of(class, field) {
+            push_short(out, padded, length);
+            return Ok(());
+        }
+        if class & HIGH != 0
+            && let Err(error) = std::str::from_utf8(field)
+        {
+            let at = error.valid_up_to();
+            return Err((at, field.get(at).copied().unwrap_or_default()));
+        }
+        out.push(b'"');
+        if class & ESCAPE == 0 {
+            push_short(out, padded, length);
+        } else {
+            push_escaped(out, field);
+        }
+        out.push(b'"');
+        Ok(())
+    }
+}
+
+/// Appends the first `length` bytes of `padded`.
+#[inline]
+fn push_short(out: &mut Vec<u8>, padded: &[u8], length: usize) {
+    match padded.first_chunk::<CHUNK>() {
+        Some(chunk) if length <= CHUNK => {
+            let end = out.len() + length;
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&padded[..length]),
+    }
+}

@@ -1,0 +1,20 @@
+//! Where records come from. A source's row leaves this room as one JSON object,
+//! encoded straight from the source's bytes; a row that cannot be one is a
+//! [`Rejection`] and never stops the rows around it.
+
+mod columns;
+mod csv;
+mod encode;
+mod error;
+pub(crate) mod fields;
+mod input;
+pub(crate) mod json;
+mod position;
+mod quoted;
+mod records;
+#[cfg(test)]
+mod tests;
+
+pub use self::csv::{CsvRows, Next, Rejection};
+pub use self::error::SourceError;
+pub use self::position::{Beginning, Behind, Ending, Position};

@@ -1,0 +1,197 @@
+//! The order of operations that makes a file durable before anyone is told:
+//! temporary name, content, fsync, rename, fsync of the directory. A failed fsync
+//! is never repeated on the same file; whatever fails, no good file is touched.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tracing::debug;
+
+use super::directory::{Directory, FileFacts, sync_file};
+use super::fault::{Operation, step};
+
+/// A file could not be made durable. Nothing that was there before has changed,
+/// and the batch is still the caller's.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {}: {source}; {}", path.display(), kind.remedy())]
+pub struct WriteError {
+    /// What kind of trouble it is.
+    pub kind: WriteErrorKind,
+    /// What was being done.
+    pub step: &'static str,
+    /// The file or directory concerned.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// What kind of trouble kept a file from being durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteErrorKind {
+    /// The disk, or the user's share of it, is full (ENOSPC, EDQUOT).
+    DiskFull,
+    /// Larger than this process may write (EFBIG).
+    FileTooLarge,
+    /// The disk failed (EIO).
+    Device,
+    /// The file system is mounted read-only (EROFS).
+    ReadOnly,
+    /// The directory has vanished (ENOENT, ENOTDIR, ESTALE).
+    Gone,
+    /// Not permitted (EACCES, EPERM).
+    Denied,
+    /// Too many open files (EMFILE, ENFILE).
+    TooManyFiles,
+    /// Another batch's file has this name; a sequence was used twice.
+    Exists,
+    /// The batch is larger than the spool reads back, or not one batch at all.
+    Unsuitable,
+    /// Anything else.
+    Other,
+}
+
+/// A file's whole content on its way to the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewFile<'a> {
+    pub name: &'a str,
+    pub bytes: &'a [u8],
+    /// Unix seconds, what the file's age counts from.
+    pub modified: u64,
+}
+
+/// What happened to the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Published {
+    New,
+    /// It held the same batch before, in this file.
+    Replaced(FileFacts),
+}
+
+impl WriteErrorKind {
+    fn of(error: &io::Error) -> WriteErrorKind {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteErrorKind::DiskFull,
+            io::ErrorKind::FileTooLarge => WriteErrorKind::FileTooLarge,
+            io::ErrorKind::ReadOnlyFilesystem => WriteErrorKind::ReadOnly,
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::StaleNetworkFileHandle => WriteErrorKind::Gone,
+            io::ErrorKind::PermissionDenied => WriteErrorKind::Denied,
+            io::ErrorKind::AlreadyExists => WriteErrorKind::Exists,
+            _ => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+                Some(rustix::io::Errno::IO) => WriteErrorKind::Device,
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                    WriteErrorKind::TooManyFiles
+                }
+                _ => WriteErrorKind::Other,
+            },
+        }
+    }
+
+    /// What the user can do.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            WriteErrorKind::DiskFull => "free space on this disk or move the data directory",
+            WriteErrorKind::FileTooLarge => "raise the file size limit (ulimit -f unlimited)",
+            WriteErrorKind::Device => "the disk is failing; move the data directory",
+            WriteErrorKind::ReadOnly => "mount the file system writable or move the data directory",
+            WriteErrorKind::Gone => "the directory was removed while in use; start again",
+            WriteErrorKind::Denied => "let this user write there (chown, chmod 700)",
+            WriteErrorKind::TooManyFiles => "raise the open file limit (ulimit -n)",
+            WriteErrorKind::Exists => "this is a bug of etl; nothing was overwritten",
+            WriteErrorKind::Unsuitable => "make batches smaller (batch.bytes)",
+            WriteErrorKind::Other => "nothing was overwritten",
+        }
+    }
+}
+
+impl WriteError {
+    pub(super) fn new(step: &'static str, path: &Path, source: io::Error) -> WriteError {
+        WriteError { kind: WriteErrorKind::of(&source), step, path: path.to_owned(), source }
+    }
+
+    pub(super) fn unsuitable(
+        path: &Path,
+        why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> WriteError {
+        WriteError {
+            kind: WriteErrorKind::Unsuitable,
+            step: "spool a batch in",
+            path: path.to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, why),
+        }
+    }
+}
+
+/// Writes a file so that it is whole and durable when this returns `Ok`. When
+/// its name is taken, `same_batch` says whether what is there may be replaced.
+pub(super) fn write_durably(
+    directory: &Directory,
+    file: &NewFile<'_>,
+    same_batch: impl FnOnce() -> bool,
+) -> Result<Published, WriteError> {
+    let path = directory.path().join(file.name);
+    let (temp, handle) = directory
+        .create_temp()
+        .map_err(|error| WriteError::new("create a file in", directory.path(), error))?;
+    let published = fill(handle, file)
+        .map_err(|error| WriteError::new("write", &path, error))
+        .and_then(|()| publish(directory, &temp, file.name, same_batch));
+    let published = match published {
+        Ok(published) => published,
+        Err(error) => {
+            abandon(directory, &temp);
+            return Err(error);
+        }
+    };
+    if let Err(error) = directory.sync() {
+        // Ours or its equal was there before a replacement; only a new name is taken back.
+        if published == Published::New {
+            abandon(directory, file.name);
+        }
+        return Err(WriteError::new("make durable", &path, error));
+    }
+    Ok(published)
+}
+
+fn fill(mut handle: File, file: &NewFile<'_>) -> io::Result<()> {
+    step(Operation::Write)?;
+    handle.write_all(file.bytes)?;
+    sync_file(&handle, file.modified)
+}
+
+fn publish(
+    directory: &Directory,
+    temp: &str,
+    name: &str,
+    same_batch: impl FnOnce() -> bool,
+) -> Result<Published, WriteError> {
+    let path = directory.path().join(name);
+    let (temp, name) = (OsStr::new(temp), OsStr::new(name));
+    match directory.rename_new(temp, name) {
+        Ok(()) => return Ok(Published::New),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && same_batch() => {}
+        Err(error) => return Err(WriteError::new("rename a file to", &path, error)),
+    }
+    let old = directory.facts(name).and_then(|old| {
+        directory.rename_over(temp, name)?;
+        Ok(old)
+    });
+    match old {
+        Ok(Some(old)) => Ok(Published::Replaced(old)),
+        Ok(None) => Ok(Published::New),
+        Err(error) => Err(WriteError::new("replace", &path, error)),
+    }
+}
+
+/// Removes a file that was never reported durable. When even that fails it stays:
+/// a temporary is removed at the next start, a batch is replayed under its own key.
+fn abandon(directory: &Directory, name: &str) {
+    if let Err(error) = directory.remove(OsStr::new(name)) {
+        debug!(%error, name, "could not remove an unfinished spool file");
+    }
+}

@@ -1,0 +1,25 @@
+//! What a run tells about itself: its books while it moves and at the end, the
+//! running display, the log, and where its time and memory went.
+
+pub mod display;
+pub mod figures;
+pub mod logs;
+pub mod profile;
+pub mod report;
+
+mod allocator;
+mod books;
+mod meter;
+mod notices;
+mod result;
+mod screen;
+mod terminal;
+mod watch;
+
+pub use books::{Books, BooksSnapshot, SinkBooks, SinkInput, SinkSnapshot};
+pub use display::Display;
+pub use profile::ProfileFiles;
+
+pub use result::{RunFiles, RunResult, SpoolRemaining, Stop};
+pub use terminal::{Terminal, Tone};
+pub use watch::{Progress, RunHeader, SinkHealth, SinkState, Watch};

@@ -1,0 +1,97 @@
+//! The node_exporter extraction against the real one, as Debian packages it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use etl::batch::Rows;
+use etl::extract::{Extractor, Target};
+use etl::transform::{Chain, Scratch, Verdict};
+use serde_json::{Value, json};
+
+/// The running exporter; ends with the test, however that ends.
+struct Exporter {
+    process: Child,
+    port: u16,
+}
+
+impl Exporter {
+    fn start() -> Exporter {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let started = Command::new("prometheus-node-exporter")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let process = match started {
+            Ok(process) => process,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                panic!("install the Debian package prometheus-node-exporter: {error}")
+            }
+            Err(error) => panic!("prometheus-node-exporter does not start: {error}"),
+        };
+        let exporter = Exporter { process, port };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "prometheus-node-exporter does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        exporter
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn a_real_node_exporter_gives_percentages_for_every_cpu() {
+    let exporter = Exporter::start();
+    let extractor = Extractor::new(
+        &serde_json::from_value(json!({"timeout": "8s", "http": {
+            "url": format!("http://{{ip}}:{}/metrics", exporter.port),
+            "format": "node_exporter",
+            "sample_interval": "500ms",
+        }}))
+        .unwrap(),
+    )
+    .unwrap();
+    let row = br#"{"ip":"127.0.0.1","hostname":"here"}"#.to_vec();
+    let target = Target::new(0, row).unwrap();
+    let cpus = std::fs::read_to_string("/proc/stat")
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
+        .count();
+    let chain = Chain::new(&serde_json::from_value::<Vec<_>>(json!(["cpu_indicators"])).unwrap());
+    for poll in 0..2 {
+        let started = Instant::now();
+        let mut rows = Rows::default();
+        extractor.extract(&target, &mut rows).await.unwrap();
+        let first_poll = started.elapsed() >= Duration::from_millis(500);
+        assert_eq!(first_poll, poll == 0, "a second poll needs one sample, a first one two");
+        assert_eq!(rows.len(), cpus);
+        for (at, row) in rows.iter().enumerate() {
+            let parsed: Value = serde_json::from_slice(row).unwrap();
+            assert_eq!(parsed["hostname"], "here");
+            assert_eq!(parsed["cpu_number"], at.to_string());
+            let sum: f64 = ["pidle", "pnice", "puser", "psys", "pirq", "piowait", "psteal"]
+                .iter()
+                .map(|name| parsed[*name].as_str().unwrap().parse::<f64>().unwrap())
+                .sum();
+            assert!((99.0..=101.0).contains(&sum), "{parsed}");
+            let mut out = Vec::new();
+            let verdict = chain.apply(row, &mut Scratch::default(), &mut out).unwrap();
+            assert_eq!(verdict, Verdict::Keep);
+            let record: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(record["indicators"].as_array().unwrap().len(), 5);
+        }
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+}

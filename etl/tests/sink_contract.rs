@@ -1,0 +1,171 @@
+//! What every sink promises the loader, told once and held against each sink. A
+//! new sink adds a [`Place`] and gets the whole suite.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use etl::batch::{KeyContext, Payload, Rows};
+use etl::config::{Environment, from_str};
+use etl::load::answer::Answer;
+use etl::load::{HttpSink, Sink};
+use mock_load_api_server::{Faults, Server};
+use support::mock;
+
+/// A sink together with the real thing behind it.
+trait Place {
+    fn sink(&self) -> &dyn Sink;
+    /// Records the place has, each counted as often as it is there.
+    fn stored(&self) -> u64;
+    /// Makes the place refuse its callers for now.
+    fn overload(&self);
+    /// Makes the place store the batch and lose its reply.
+    fn lose_replies(&self);
+    /// Makes the place never answer.
+    fn hang(&self);
+    /// Makes the place refuse records that contain `text`.
+    fn poison(&self, text: &str);
+    /// Makes the place take at most `records` at once.
+    fn narrow(&self, records: usize);
+    /// Makes the place turn its callers away for good.
+    fn turn_away(&self);
+    fn heal(&self);
+}
+
+struct HttpPlace {
+    server: Server,
+    sink: HttpSink,
+}
+
+impl HttpPlace {
+    async fn start(settings: &str) -> HttpPlace {
+        let server = mock(Faults::default()).await;
+        let text = format!(
+            "name: p\nsource: {{ csv: {{ path: x }} }}\nload:\n  - http: {{ url: \"{}/load\"{settings} }}\n    \
+             timeout: 400ms\n",
+            server.url()
+        );
+        let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
+        let load = &loaded.pipeline.load[0];
+        let sink = HttpSink::new(load, load.http.as_ref().unwrap()).unwrap();
+        HttpPlace { server, sink }
+    }
+
+    fn set(&self, faults: Faults) {
+        self.server.set_faults(faults).unwrap();
+    }
+}
+
+impl Place for HttpPlace {
+    fn sink(&self) -> &dyn Sink {
+        &self.sink
+    }
+
+    fn stored(&self) -> u64 {
+        self.server.stats().records
+    }
+
+    fn overload(&self) {
+        let retry_after = Some(Duration::from_secs(7));
+        self.set(Faults { fail: [(503, 1.0)].into(), retry_after, ..Faults::default() });
+    }
+
+    fn lose_replies(&self) {
+        self.set(Faults { lose_reply: 1.0, ..Faults::default() });
+    }
+
+    fn hang(&self) {
+        self.set(Faults { hang: 1.0, ..Faults::default() });
+    }
+
+    fn poison(&self, text: &str) {
+        self.set(Faults { poison: Some(text.to_owned()), ..Faults::default() });
+    }
+
+    fn narrow(&self, records: usize) {
+        self.set(Faults { max_records: Some(records), ..Faults::default() });
+    }
+
+    fn turn_away(&self) {
+        self.set(Faults { fail: [(403, 1.0)].into(), ..Faults::default() });
+    }
+
+    fn heal(&self) {
+        self.set(Faults::default());
+    }
+}
+
+fn batch(names: &[&str]) -> Payload {
+    let mut rows = Rows::default();
+    for name in names {
+        rows.push(format!("{{\"name\":\"{name}\"}}").as_bytes());
+    }
+    let keys = KeyContext::new("p", "s", "run");
+    let count = names.len() as u64;
+    Payload::seal(&mut rows, 0..count, Arc::from("run"), |range, body| keys.key(range, body))
+}
+
+/// The suite.
+async fn holds(place: &dyn Place) {
+    let sink = place.sink();
+    let first = batch(&["a", "b", "c"]);
+
+    // A batch is taken whole, and once however often it is sent.
+    assert_eq!(sink.deliver(&first).await, Answer::Delivered);
+    assert_eq!(sink.deliver(&first).await, Answer::Delivered);
+    assert_eq!(place.stored(), 3, "the same key counts once");
+
+    // Overload is for later, and the wished wait is passed on.
+    place.overload();
+    let second = batch(&["d", "e"]);
+    let answer = sink.deliver(&second).await;
+    let Answer::Retry(failure) = answer else { panic!("{answer:?}") };
+    assert_eq!(failure.after, Some(Duration::from_secs(7)));
+    assert!(!failure.reason.is_empty());
+
+    // Stored, but the reply was lost: for later, and then recognised.
+    place.lose_replies();
+    assert!(matches!(sink.deliver(&second).await, Answer::Retry(_)));
+    place.heal();
+    assert_eq!(sink.deliver(&second).await, Answer::Delivered);
+    assert_eq!(place.stored(), 5);
+
+    // No answer is for later too, within the deadline.
+    place.hang();
+    let asked = Instant::now();
+    assert!(matches!(sink.deliver(&batch(&["f"])).await, Answer::Retry(_)));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+
+    // A wrong record makes its batch invalid, and none of it is stored.
+    place.poison("bad");
+    assert!(matches!(sink.deliver(&batch(&["g", "bad", "h"])).await, Answer::Invalid(_)));
+    place.narrow(2);
+    assert!(matches!(sink.deliver(&batch(&["i", "j", "k"])).await, Answer::TooLarge(_)));
+    place.turn_away();
+    assert!(matches!(sink.deliver(&batch(&["l"])).await, Answer::Refused(_)));
+    assert_eq!(place.stored(), 5);
+    assert!(!sink.remedy(Some(403)).is_empty());
+
+    // And afterwards all is well.
+    place.heal();
+    assert_eq!(sink.deliver(&batch(&["m"])).await, Answer::Delivered);
+    assert_eq!(place.stored(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_sink_keeps_the_contract_in_every_version_and_compression() {
+    for settings in [
+        "",
+        ", compression: gzip",
+        ", compression: zstd",
+        ", version: \"1.1\"",
+        ", version: \"2\"",
+        ", version: \"2\", compression: gzip",
+    ] {
+        let place = HttpPlace::start(settings).await;
+        holds(&place).await;
+    }
+}

@@ -1,0 +1,227 @@
+//! What the guarantee tests share: a directory with a pipeline, the `etl` binary
+//! run on it, and the mock API's ledger to ask what really arrived.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test file uses a part of this, and a failed step is a failed test"
+)]
+
+pub mod crash;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use mock_load_api_server::{Config, Faults, Server};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory of its own for one test, with `etl` at hand.
+pub struct Bench {
+    dir: TempDir,
+}
+
+/// What one run of `etl` came to.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The `--json` object.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("{error}: stdout {:?}, stderr {}", self.stdout, self.stderr)
+        })
+    }
+
+    /// A number of the `http` sink.
+    pub fn sink(&self, column: &str) -> u64 {
+        self.json()["sinks"]["http"][column].as_u64().unwrap_or_else(|| panic!("{}", self.stdout))
+    }
+
+    /// A number of the run.
+    pub fn total(&self, column: &str) -> u64 {
+        self.json()[column].as_u64().unwrap_or_else(|| panic!("{}", self.stdout))
+    }
+
+    /// Fails the test unless the exit code is `code`.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Ran {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Starts a mock API that keeps every record, with these faults.
+pub async fn mock(faults: Faults) -> Server {
+    mock_load_api_server::start(Config { keep_records: true, faults, ..Config::default() })
+        .await
+        .unwrap()
+}
+
+/// Faults under which nothing is reachable.
+pub fn down() -> Faults {
+    Faults { down: true, ..Faults::default() }
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The spool of the sink `http` of the pipeline `p`.
+    pub fn spool(&self) -> PathBuf {
+        self.path("data/p/spool/http")
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// An inventory of `count` appliances.
+    pub fn inventory(&self, count: usize) {
+        let mut rows = "ip,hostname\n".to_owned();
+        for n in 0..count {
+            writeln!(rows, "192.168.{}.{},device-{n}", n / 256, n % 256).unwrap();
+        }
+        self.write("appliances.csv", rows);
+    }
+
+    /// A pipeline that polls the inventory's appliances, simulated without delay.
+    pub fn fleet(&self, url: &str, extra_load: &str) {
+        self.fleet_with("simulated: { delay: 0s }", url, extra_load);
+    }
+
+    /// A pipeline that polls the inventory's appliances with `method`.
+    pub fn fleet_with(&self, method: &str, url: &str, extra_load: &str) {
+        self.write(
+            "p.yaml",
+            format!(
+                "name: p\n\
+                 source:\n  csv: {{ path: appliances.csv }}\n\
+                 extract:\n  workers: 500\n  timeout: 5s\n  attempts: 1\n  {method}\n\
+                 transform: [cpu_indicators]\n\
+                 load:\n  - http: {{ url: \"{url}/load\" }}\n{}",
+                load_settings(extra_load)
+            ),
+        );
+    }
+
+    /// A pipeline whose records are the rows of `rows.csv`.
+    pub fn rows(&self, csv: impl AsRef<[u8]>, url: &str, extra: &str, extra_load: &str) {
+        self.write("rows.csv", csv);
+        self.write(
+            "p.yaml",
+            format!(
+                "name: p\nsource:\n  csv: {{ path: rows.csv }}\n{extra}\
+                 load:\n  - http: {{ url: \"{url}/load\" }}\n{}",
+                load_settings(extra_load)
+            ),
+        );
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etl"));
+        command
+            .current_dir(self.dir.path())
+            .args(args)
+            .env_remove("RUST_LOG")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn etl(&self, args: &[&str]) -> Ran {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// `etl run p.yaml --json` and more arguments, to its end.
+    pub fn run(&self, more: &[&str]) -> Ran {
+        self.etl(&[&["run", "p.yaml", "--json"], more].concat())
+    }
+
+    /// `etl run p.yaml --json` in the background.
+    pub fn start(&self, more: &[&str]) -> Child {
+        self.command(&[&["run", "p.yaml", "--json"], more].concat()).spawn().unwrap()
+    }
+
+    /// The spool files of the sink, waiting ones only.
+    pub fn spool_files(&self) -> Vec<PathBuf> {
+        files_of(&self.spool())
+    }
+}
+
+fn load_settings(extra: &str) -> String {
+    let defaults = ["workers: 10", "retry: { attempts: 2, base: 20ms, cap: 100ms }", "timeout: 2s"];
+    let mut text = String::new();
+    for setting in defaults {
+        let key = setting.split(':').next().unwrap_or_default();
+        if !extra.lines().any(|line| line.trim_start().starts_with(&format!("{key}:"))) {
+            writeln!(text, "    {setting}").unwrap();
+        }
+    }
+    for line in extra.lines() {
+        writeln!(text, "    {line}").unwrap();
+    }
+    text
+}
+
+/// The `*.json.gz` files of a directory, sorted.
+pub fn files_of(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".json.gz"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Fails unless the mock has exactly `count` records, each once, under keys that
+/// never carried two bodies.
+#[track_caller]
+pub fn each_exactly_once(server: &Server, count: u64) {
+    let stats = server.stats();
+    assert_eq!(stats.conflicting_keys, 0, "{stats:?}");
+    assert_eq!((stats.records, stats.unique_records), (count, count), "{stats:?}");
+}
