@@ -195,6 +195,11 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
             http.tls.ca.iter_mut().for_each(resolve);
             http.token_file.iter_mut().for_each(resolve);
         }
+        for database in [&mut load.database, &mut load.postgres, &mut load.sqlite] {
+            let Some(database) = database else { continue };
+            database.tls.ca.iter_mut().for_each(resolve);
+            database.password_file.iter_mut().for_each(resolve);
+        }
     }
 }
 

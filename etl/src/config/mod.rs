@@ -6,6 +6,7 @@
 //! Each step keeps positions, and all errors come in one [`Report`].
 
 mod address;
+mod database;
 mod diagnostic;
 mod document;
 mod environment;
@@ -27,14 +28,16 @@ mod units;
 mod validate;
 mod variables;
 
+pub(crate) use database::{DatabasePlace, Server};
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, Compression, Concurrency, CsvSource, Extract, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings, Step,
-    Tls,
+    BatchLimits, Column, ColumnType, Columns, Compression, Concurrency, CsvSource, DatabaseLoad,
+    Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Layout,
+    LedgerSettings, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings,
+    SslMode, Step, Tls, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

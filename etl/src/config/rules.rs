@@ -1,6 +1,8 @@
 //! What the schema cannot say: rules over several keys, addresses, headers,
 //! schedules. A rule stays silent where one of its keys is already reported.
 
+mod database;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -171,6 +173,9 @@ impl Rules<'_> {
         }
         if let Some(http) = &load.http {
             self.load_http(http, &key("http"));
+        }
+        if let Some((kind, database)) = load.database_load() {
+            self.load_database(kind, database, &key(kind));
         }
     }
 

@@ -184,7 +184,7 @@ fn every_key_of_the_schema_is_accepted() {
     let loaded = from_str("p.yaml", EVERY_KEY, &[], &Environment::empty()).unwrap();
     let json = serde_json::to_string(&loaded.pipeline).unwrap();
     assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
-    assert_eq!(loaded.secrets, 3);
+    assert_eq!(loaded.secrets, 6);
 }
 
 #[test]

@@ -28,6 +28,8 @@ use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
+#[cfg(feature = "postgres")]
+pub(crate) use self::tls::client_tls;
 use crate::config::{HttpVersion, Tls};
 
 /// How long a connection nobody uses is kept open. Long enough for the next batch

@@ -45,6 +45,8 @@ pub struct Failure {
     pub after: Option<Duration>,
     /// The beginning of the answer's body, made printable.
     pub response: String,
+    /// What to change when it is a refusal; none: as [`Sink::remedy`](super::Sink::remedy) says.
+    pub remedy: Option<String>,
 }
 
 impl Failure {
@@ -92,6 +94,7 @@ pub fn classify(reply: &Reply<'_>, rules: &AnswerRules, now: SystemTime) -> Answ
             .map(|wait| wait.min(rules.retry_after_max)),
         response: reply.excerpt.to_owned(),
         timed_out: false,
+        remedy: None,
     };
     if rules.retry_also.contains(&reply.status.as_u16()) {
         return Answer::Retry(failure);

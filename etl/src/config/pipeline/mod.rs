@@ -4,6 +4,8 @@
 //! Defaults are the numbers a careful operator would choose for a fleet of
 //! thousands; each is stated beside its key.
 
+mod columns;
+mod database;
 mod extract;
 mod http;
 mod load;
@@ -17,6 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::Span;
+pub use columns::{Column, ColumnType, Columns, Generated};
+pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
