@@ -216,7 +216,11 @@ impl Walk<'_> {
                 let checked = self.node(value, &schema["additionalProperties"], &inner, None);
                 out.insert(key.name.clone(), checked);
             } else {
-                self.unknown_key(key, value, schema, at, parent);
+                // What belongs to a kind that is not chosen is no help.
+                let written = |kind: &str| node.get(kind).is_some();
+                let chosen = kinds.iter().any(|kind| written(kind));
+                let other = |name: &str| chosen && kinds.contains(&name) && !written(name);
+                self.unknown_key(key, value, schema, at, parent, &other);
             }
         }
         self.exactly_one(node, &kinds, &out, schema, at);

@@ -97,10 +97,23 @@ impl Postgres {
             .stderr(log);
         self.server = Some(command.spawn().unwrap());
         let began = Instant::now();
-        while self.try_sql("postgres", "SELECT 1").is_none() {
+        while !self.answers() {
             assert!(began.elapsed() < PATIENCE, "the server does not answer: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether the server takes connections; it need not let us in.
+    fn answers(&self) -> bool {
+        let mut ready = Command::new(program("pg_isready"));
+        ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        ready.status().unwrap().success()
+    }
+
+    /// From its next start the server asks everybody on TCP for a password.
+    pub fn ask_for_passwords(&self) {
+        let rules = "host all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n";
+        std::fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
     }
 
     /// Stops the server at once, as a restart does: connections are cut.

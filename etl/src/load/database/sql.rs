@@ -185,13 +185,13 @@ impl Dialect {
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub(super) id: String,
-    /// Unix seconds; 0 for a run that is not of our making.
+    /// Unix milliseconds; 0 for a run that is not of our making.
     pub(super) began: u64,
 }
 
 impl Run {
     pub(super) fn of(id: &str) -> Run {
-        Run { id: id.to_owned(), began: crate::batch::run_began(id).unwrap_or(0) }
+        Run { id: id.to_owned(), began: crate::batch::run_began_ms(id).unwrap_or(0) }
     }
 }
 
