@@ -43,6 +43,8 @@ pub(super) struct Parts {
     pub(super) stop_handle: StopHandle,
     /// Tells this run's batches in the spool from those of earlier runs.
     pub(super) run_id: Arc<str>,
+    /// The run's span.
+    pub(super) span: tracing::Span,
     /// Files below this are of earlier processes, perhaps of the same run.
     pub(super) first_sequence: u64,
     /// Files of this process with parts of batches that earlier ones had spooled.
@@ -81,6 +83,8 @@ pub(super) struct Placed {
 impl Parts {
     pub(super) fn courier(&self) -> Courier<'_> {
         Courier {
+            name: &self.name,
+            span: &self.span,
             sink: &*self.sink,
             gate: &self.gate,
             retry: &self.retry,

@@ -59,6 +59,8 @@ pub struct SinkBegin {
     pub mode: SpoolMode,
     /// The first record that is not settled in this sink.
     pub start: u64,
+    /// The run's span, around those of its batches.
+    pub span: tracing::Span,
 }
 
 /// What a sink looked like when its run ended.
@@ -121,6 +123,7 @@ impl SinkRuntime {
             stop: stop.clone(),
             stop_handle: stop_handle.clone(),
             run_id: begin.run_id.clone(),
+            span: begin.span.clone(),
             first_sequence: spool.next_sequence(),
             adopted: Mutex::new(HashSet::new()),
             held: Mutex::new(HashSet::new()),
