@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mock_load_api_server::{Faults, Server};
 use rustix::process::Signal;
-use support::{Bench, Ran, down, each_exactly_once, mock, signal, wait_until};
+use support::{Bench, Ran, down, each_exactly_once, mock, remove_while_in_use, signal, wait_until};
 
 const CAP: u64 = 64 << 10;
 const BATCH: u64 = 16 << 10;
@@ -109,7 +109,7 @@ async fn a_spool_directory_that_vanishes_leaves_what_is_in_memory_to_be_delivere
         bench.fleet(&server.url(), &settings);
         let run = bench.start(&[]);
         wait_until("requests hang", || server.stats().requests >= 10);
-        std::fs::remove_dir_all(bench.spool()).unwrap();
+        remove_while_in_use(&bench.spool());
         std::thread::sleep(Duration::from_millis(3500));
         server.set_faults(Faults::default()).unwrap();
         let ran = Ran::from(run.wait_with_output().unwrap()).exits(0);
@@ -128,7 +128,7 @@ async fn what_was_in_a_spool_that_vanished_does_not_pass_for_safe() {
     bench.fleet_with("simulated: { delay: 200ms }", &server.url(), "");
     let run = bench.start(&["--set", "extract.workers=100"]);
     wait_until("some are spooled", || bench.spool_files().len() >= 3);
-    std::fs::remove_dir_all(bench.spool()).unwrap();
+    remove_while_in_use(&bench.spool());
     std::thread::sleep(Duration::from_millis(500));
     server.set_faults(Faults::default()).unwrap();
     let ran = Ran::from(run.wait_with_output().unwrap()).exits(70);

@@ -11,6 +11,7 @@
 pub mod crash;
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -199,6 +200,27 @@ pub fn files_of(directory: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// Removes a directory in which a run goes on making files. Moving it away first
+/// would not do: the run holds it open, and would write on unharmed.
+#[track_caller]
+pub fn remove_while_in_use(directory: &Path) {
+    wait_until(&format!("{} is removed", directory.display()), || {
+        match std::fs::remove_dir_all(directory) {
+            Ok(()) => true,
+            // A file was made after the directory was read, or removed by the run itself.
+            Err(error) => {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound),
+                    "{}: {error}",
+                    directory.display()
+                );
+                !directory.exists()
+            }
+        }
+    });
 }
 
 /// Waits until `condition` holds.
