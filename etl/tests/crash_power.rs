@@ -18,7 +18,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mock_load_api_server::Faults;
-use support::crash::{Case, Kind, missing_from, random, require, stored_by, times, wait_at_most};
+use support::crash::{
+    Case, Kind, missing_from, random, require, span, stored_by, times, wait_at_most,
+};
 
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, on a signal from the test.
 const CUTTER: &str = "
@@ -28,6 +30,9 @@ print('ready', flush=True)
 sys.stdin.readline()
 fcntl.ioctl(mount, 0x8004587d, struct.pack('I', 2))
 ";
+
+/// The power is cut within so much of a run's beginning, where runs start quickly.
+const SPAN: Duration = Duration::from_millis(500);
 
 /// A file system of its own, mounted on a pipeline's data directory.
 struct Disk {
@@ -146,6 +151,7 @@ fn silent(delay: Duration) -> Faults {
 async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
     let Some(cuts) = cuts(6) else { return };
     let (began, mut random) = (Instant::now(), random(1));
+    let span = span(SPAN).await;
     let mut case = Case::new(Kind::Fleet, 1000, 20, 10, Faults::default()).await;
     let mut disk = Disk::under(&case);
     let (mut done, mut claimed, mut spooled) = (0, 0, 0);
@@ -154,7 +160,7 @@ async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
         let known = case.server.stats().batches as usize;
         let cutter = disk.cutter();
         let mut run = case.start(&[]);
-        let instant = Duration::from_millis(random.u64(20..500));
+        let instant = span.mul_f64(0.04 + 0.96 * random.f64());
         let ended = wait_at_most(&mut run, Instant::now(), instant);
         assert!(ended.is_none_or(|status| status.code() == Some(75)), "{}", case.stderr());
         let sent = stored_by(&case.server).split_off(known);
@@ -184,6 +190,7 @@ async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
 async fn rows_survive_power_cuts_while_they_are_loaded_and_replayed() {
     let Some(cuts) = cuts(6) else { return };
     let (began, mut random) = (Instant::now(), random(2));
+    let span = span(SPAN).await;
     let (mut done, mut series, mut spooled) = (0, 0, 0);
     while done < cuts {
         series += 1;
@@ -200,7 +207,7 @@ async fn rows_survive_power_cuts_while_they_are_loaded_and_replayed() {
         for _ in 0..6.min(cuts - done) {
             let cutter = disk.cutter();
             let mut run = case.start(&[]);
-            let instant = Duration::from_millis(random.u64(10..600));
+            let instant = span.mul_f64(random.f64());
             let ended = wait_at_most(&mut run, Instant::now(), instant);
             disk.cut(cutter, &mut run);
             spooled += case.note_spool();

@@ -229,12 +229,12 @@ impl<'a> Stage<'a> {
         let stage = Stage { case, way, bench, server, front, address };
         let mode = if way == Way::OnFailure { "on_failure" } else { "write_ahead" };
         // A server that never answers is given up soon; the others may be slow.
-        let timeout = if case.says == "no answer within" { "300ms" } else { "5s" };
+        let timeout = if case.says == "no answer within" { "300ms" } else { "15s" };
         stage.bench.fleet(
             &stage.url(),
             &format!(
                 "workers: {workers}\ntimeout: {timeout}\nspool: {{ mode: {mode} }}\n\
-                 batch: {{ records: 10 }}\nretry: {{ attempts: 2, base: 5ms, cap: 20ms }}"
+                 batch: {{ records: 10, linger: 20s }}\nretry: {{ attempts: 2, base: 5ms, cap: 20ms }}"
             ),
         );
         stage
@@ -302,8 +302,9 @@ impl<'a> Stage<'a> {
         self.check(&Ran::from(output), took, peak_mib);
 
         self.bench.inventory(0);
-        let more = self.heal().await;
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let healed = self.heal().await;
+        let mut more: Vec<&str> = healed.iter().map(String::as_str).collect();
+        more.extend(["--set", "load.0.timeout=30s"]);
         self.bench.run(&more).exits(0);
         let alive = RECORDS - u64::from(self.case.end == End::Poison);
         each_exactly_once(self.server.as_ref().unwrap(), alive);

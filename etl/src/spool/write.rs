@@ -71,7 +71,7 @@ pub(super) enum Published {
 }
 
 impl WriteErrorKind {
-    fn of(error: &io::Error) -> WriteErrorKind {
+    pub(super) fn of(error: &io::Error) -> WriteErrorKind {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteErrorKind::DiskFull,
             io::ErrorKind::FileTooLarge => WriteErrorKind::FileTooLarge,
@@ -89,6 +89,13 @@ impl WriteErrorKind {
                 _ => WriteErrorKind::Other,
             },
         }
+    }
+
+    /// Whether the disk or the system is at fault, and not what was configured.
+    #[must_use]
+    pub fn is_fault(self) -> bool {
+        use WriteErrorKind::{Device, DiskFull, FileTooLarge, ReadOnly, TooManyFiles};
+        matches!(self, Device | DiskFull | FileTooLarge | ReadOnly | TooManyFiles)
     }
 
     /// What the user can do.

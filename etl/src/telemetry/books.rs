@@ -85,6 +85,14 @@ impl Books {
         keep_first(&self.first_rejection, what);
     }
 
+    /// Takes out rejects that could not be written down: they are nowhere, and
+    /// unaccounted for.
+    pub fn rejects_lost(&self, count: u64) {
+        let left = |rejected: u64| Some(rejected.saturating_sub(count));
+        // An update that never declines does not fail.
+        self.rejected.fetch_update(Relaxed, Relaxed, left).ok();
+    }
+
     /// Counts one target whose extraction failed; the first one's text is kept.
     pub fn target_failed(&self, what: impl FnOnce() -> String) {
         self.targets_failed.fetch_add(1, Relaxed);
