@@ -10,12 +10,14 @@ mod builder;
 mod key;
 mod payload;
 mod rows;
+mod run;
 
 pub use ack::{Ack, Outcome};
 pub use builder::BatchBuilder;
 pub use key::{BatchKey, KeyContext, KeyError};
 pub use payload::{Payload, PayloadError};
 pub use rows::Rows;
+pub use run::{new_run_id, run_began};
 
 /// A sealed batch on its way to one sink.
 ///

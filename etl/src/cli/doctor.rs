@@ -13,7 +13,7 @@ use crate::batch::Rows;
 use crate::config::{self, CsvSource, Load, Loaded, Pipeline};
 use crate::exit::Exit;
 use crate::extract::{Extractor, Target};
-use crate::load::{HttpSink, Probe};
+use crate::load::{self, Probe, Reach, SinkHome};
 use crate::source::{CsvRows, Next};
 use crate::telemetry::figures::{bytes, counted, span};
 use crate::telemetry::{Terminal, Tone};
@@ -75,11 +75,13 @@ async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
     if pipeline.extract.is_some() {
         findings.push(extraction(pipeline, first_row).await);
     }
+    let directory = data_dir.join(&pipeline.name);
+    let home = SinkHome { pipeline: &pipeline.name, directory: &directory };
     let mut clock = None;
     for load in pipeline.raw.iter().chain(&pipeline.load) {
-        findings.push(sink(load, &mut clock).await);
+        findings.push(sink(load, &home, &mut clock).await);
     }
-    findings.push(state(&data_dir.join(&pipeline.name)));
+    findings.push(state(&directory));
     findings.extend(clock.map(clocks));
     findings
 }
@@ -133,41 +135,20 @@ async fn extraction(pipeline: &Pipeline, first_row: Option<Vec<u8>>) -> Finding 
     }
 }
 
-async fn sink(load: &Load, clock: &mut Option<SystemTime>) -> Finding {
+async fn sink(load: &Load, home: &SinkHome<'_>, clock: &mut Option<SystemTime>) -> Finding {
     let what = format!("load {}", load.sink_name());
-    let Some(http) = &load.http else {
-        return fail(&what, "no kind".to_owned(), None);
-    };
-    let sink = match HttpSink::new(load, http) {
+    let sink = match load::build(load, home) {
         Ok(sink) => sink,
         Err(error) => return fail(&what, error.to_string(), None),
     };
-    let probe = sink.probe().await;
-    *clock = clock.or(probe.clock);
-    judge(&what, &sink, &probe)
-}
-
-/// An empty batch may be refused as such (400, 422); that still shows that a
-/// real one would get through.
-fn judge(what: &str, sink: &HttpSink, probe: &Probe) -> Finding {
-    use crate::load::Sink;
-    let reached = if sink.is_tls() { "name ok, connect ok, TLS ok" } else { "name ok, connect ok" };
-    match probe.status {
-        Some(200..=299 | 400 | 422) => ok(what, format!("{reached}, answered {}", probe.text)),
-        Some(status @ (401 | 403 | 404 | 405 | 300..=399)) => {
-            let text = format!("{reached}, answered {}", probe.text);
-            fail(what, text, Some(&sink.remedy(Some(status))))
-        }
-        Some(_) => Finding {
-            remedy: Some("reachable, but not taking data now; a run would spool".to_owned()),
-            ..warn(what, format!("{reached}, answered {}", probe.text))
-        },
-        None => fail(
-            what,
-            format!("{}: {}", sink.target(), probe.text),
-            Some("start the API or correct http.url; a run would keep everything in the spool"),
-        ),
-    }
+    let Probe { reach, text, remedy, clock: theirs } = sink.probe().await;
+    *clock = clock.or(theirs);
+    let level = match reach {
+        Reach::Ready => Level::Ok,
+        Reach::NotNow => Level::Warn,
+        Reach::Refused | Reach::Unreachable => Level::Fail,
+    };
+    Finding { level, what, text, remedy }
 }
 
 /// Whether spool and state can be written, tried without leaving anything behind.

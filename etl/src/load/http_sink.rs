@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::answer::{Answer, AnswerRules, Failure, Reply, classify};
-use super::sink::{Delivering, Sink};
+use super::sink::{Delivering, Probe, Probing, Reach, Sink};
 use crate::batch::Payload;
 use crate::config::{Compression, Load, Secret};
 use crate::http::{ClientError, ClientOptions, HttpClient, printable, read_body};
@@ -69,23 +69,6 @@ pub enum HttpSinkError {
     Client(#[from] ClientError),
 }
 
-/// What came of asking the API without sending a record.
-#[derive(Debug, Clone)]
-pub struct Probe {
-    /// The status, when there was an answer.
-    pub status: Option<u16>,
-    /// The status in words, or why there was none.
-    pub text: String,
-    /// The API's clock.
-    pub clock: Option<SystemTime>,
-}
-
-impl Probe {
-    fn unreachable(text: String) -> Probe {
-        Probe { status: None, text, clock: None }
-    }
-}
-
 impl HttpSink {
     /// Builds the sink of `load`, whose kind is `http`.
     ///
@@ -121,7 +104,7 @@ impl HttpSink {
 
     /// Asks the API to accept an empty batch, with everything a real one has but
     /// records and a key: name, connection, TLS and token are tried, nothing is sent.
-    pub async fn probe(&self) -> Probe {
+    async fn ask(&self) -> Probe {
         let mut request = Request::new(Full::new(Bytes::from_static(b"[]")));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();
@@ -129,25 +112,39 @@ impl HttpSink {
         request.headers_mut().remove(CONTENT_ENCODING);
         let response = match tokio::time::timeout(self.timeout, self.client.send(request)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Probe::unreachable(error.to_string()),
+            Ok(Err(error)) => return self.unreachable(&error.to_string()),
             Err(_) => {
                 let waited = humantime::format_duration(self.timeout);
-                return Probe::unreachable(format!("no answer within {waited}"));
+                return self.unreachable(&format!("no answer within {waited}"));
             }
         };
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
-        let status = response.status();
-        Probe {
-            status: Some(status.as_u16()),
-            text: status.to_string(),
-            clock: date.and_then(|date| httpdate::parse_http_date(date).ok()),
+        let clock = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        Probe { clock, ..self.judge(response.status()) }
+    }
+
+    /// An empty batch may be refused as such (400, 422); that still shows that a
+    /// real one would get through.
+    fn judge(&self, status: http::StatusCode) -> Probe {
+        let tls = self.url.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let reached = if tls { "name ok, connect ok, TLS ok" } else { "name ok, connect ok" };
+        let text = format!("{reached}, answered {status}");
+        match status.as_u16() {
+            200..=299 | 400 | 422 => Probe::ready(text),
+            number @ (401 | 403 | 404 | 405 | 300..=399) => {
+                Probe::new(Reach::Refused, text, self.remedy(Some(number)))
+            }
+            _ => Probe::new(
+                Reach::NotNow,
+                text,
+                "reachable, but not taking data now; a run would spool",
+            ),
         }
     }
 
-    /// Whether the sink's connection is encrypted.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        self.url.scheme() == Some(&http::uri::Scheme::HTTPS)
+    fn unreachable(&self, why: &str) -> Probe {
+        let remedy = "start the API or correct http.url; a run would keep everything in the spool";
+        Probe::new(Reach::Unreachable, format!("{}: {why}", self.target), remedy)
     }
 
     /// Posts `body` under `key` and says what came back: one attempt.
@@ -214,6 +211,10 @@ impl HttpSink {
 impl Sink for HttpSink {
     fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {
         Box::pin(self.post(payload))
+    }
+
+    fn probe(&self) -> Probing<'_> {
+        Box::pin(self.ask())
     }
 
     fn target(&self) -> &str {

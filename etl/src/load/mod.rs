@@ -6,7 +6,7 @@
 //! from the channel and from the spool ([`plan`] says what of it), [`runtime`]
 //! holds one sink's parts
 //! together; [`obstacle`] and [`targets`] are what people are told and asked.
-//! Sinks implement [`Sink`]; the only one so far is [`HttpSink`].
+//! Sinks implement [`Sink`]; `kinds` lists and builds them.
 
 pub mod answer;
 pub mod backoff;
@@ -15,6 +15,7 @@ mod delivery;
 mod disk;
 pub mod gate;
 mod http_sink;
+mod kinds;
 pub mod limit;
 pub mod obstacle;
 mod parts;
@@ -29,5 +30,6 @@ pub mod targets;
 mod worker;
 
 pub(crate) use delivery::unix_seconds;
-pub use http_sink::{HttpSink, HttpSinkError, Probe};
-pub use sink::{Delivering, Sink};
+pub use http_sink::{HttpSink, HttpSinkError};
+pub use kinds::{SinkError, SinkHome, build, target};
+pub use sink::{Delivering, Probe, Probing, Reach, Sink};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::http_sink;
+use super::kinds::target;
 use crate::config::Load;
 
 /// What the last run noted.
@@ -84,12 +84,6 @@ impl Targets {
         file.sync_all()?;
         std::fs::rename(&temp, path)
     }
-}
-
-/// What a sink asks, without query: `POST https://host/path`.
-#[must_use]
-pub fn target(load: &Load) -> Option<String> {
-    load.http.as_ref().and_then(|http| http_sink::target(&http.url))
 }
 
 fn path(data_dir: &Path, pipeline: &str) -> PathBuf {

@@ -24,7 +24,7 @@ use crate::checkpoint::{Damage, State, Store};
 use crate::config::{Load, Pipeline, SpoolMode};
 use crate::extract::Extractor;
 use crate::load::runtime::{SinkBegin, SinkEnd, SinkRuntime};
-use crate::load::{HttpSink, Sink};
+use crate::load::{self, Sink, SinkHome};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
 use crate::telemetry::{Books, BooksSnapshot, SinkInput};
@@ -107,9 +107,10 @@ impl Run {
         let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
         let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
         let mut ready = Vec::new();
+        let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home };
         for (input, load) in raw.chain(transformed) {
             let spool = open_spool(&home, load)?;
-            ready.push((input, load, build_sink(load)?, spool));
+            ready.push((input, load, build_sink(load, &sink_home)?, spool));
         }
         let options = pipeline.load.first().map_or_else(
             || Err(StartError::Incomplete("a pipeline without a sink")),
@@ -302,12 +303,8 @@ fn spool_options(load: &Load) -> SpoolOptions {
     SpoolOptions { max_bytes: load.spool.max_bytes.0, min_free: load.spool.min_free.0 }
 }
 
-fn build_sink(load: &Load) -> Result<Arc<dyn Sink>, StartError> {
-    let Some(http) = &load.http else {
-        return Err(StartError::Incomplete("a sink without a kind"));
-    };
-    HttpSink::new(load, http)
-        .map(|sink| Arc::new(sink) as Arc<dyn Sink>)
+fn build_sink(load: &Load, home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, StartError> {
+    load::build(load, home)
         .map_err(|source| StartError::Sink { sink: load.sink_name().to_owned(), source })
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::intake::Begin;
 use super::keeper::Progress;
 use super::rows::DataFile;
+use crate::batch::new_run_id;
 use crate::checkpoint::{SettledTargets, State, Targets};
 use crate::config::Pipeline;
 use crate::source::SourceError;
@@ -86,10 +87,6 @@ impl Plan {
     pub(super) fn start(&self, name: &str) -> u64 {
         self.starts.get(name).copied().unwrap_or(self.begin.first)
     }
-}
-
-fn new_run_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
 }
 
 fn digest(of: &serde_json::Value) -> String {

@@ -8,7 +8,9 @@ use std::time::Instant;
 use tracing::info;
 
 use super::{RunEnd, RunWatch, StartError, build_sink, open_spool};
+use crate::batch::new_run_id;
 use crate::config::{Load, Pipeline, Rate, SpoolMode};
+use crate::load::SinkHome;
 use crate::load::plan::ReplayPlan;
 use crate::load::runtime::{SinkBegin, SinkRuntime};
 use crate::spool::inspect::{FileView, Kind, sinks};
@@ -94,13 +96,14 @@ impl Replay {
         stop_handle: &StopHandle,
     ) -> Result<Replay, StartError> {
         let home = data_dir.join(&pipeline.name);
-        let run_id: Arc<str> = Arc::from(format!("{:016x}", fastrand::u64(..)));
+        let run_id: Arc<str> = new_run_id().into();
         let mut ready = Vec::new();
+        let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home };
         for (input, load) in orders.loads(pipeline) {
             let mut load = load.clone();
             load.rate = orders.rate.or(load.rate);
             let spool = open_spool(&home, &load)?;
-            ready.push((input, build_sink(&load)?, spool, load));
+            ready.push((input, build_sink(&load, &sink_home)?, spool, load));
         }
         let (mut started, mut dead) = (Vec::new(), Vec::new());
         for (input, sink, spool, load) in ready {

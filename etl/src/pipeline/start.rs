@@ -3,7 +3,7 @@
 use crate::checkpoint::StoreError;
 use crate::config::Pipeline;
 use crate::extract::{Extractor, ExtractorError};
-use crate::load::HttpSinkError;
+use crate::load::SinkError;
 use crate::source::CsvRows;
 use crate::spool::OpenError;
 
@@ -24,7 +24,7 @@ pub enum StartError {
         /// The sink's name.
         sink: String,
         /// Why.
-        source: HttpSinkError,
+        source: SinkError,
     },
     /// The extraction's settings are unusable.
     #[error("extract: {0}")]

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::super::fleet::{Survey, survey};
 use super::super::keeper::Progress;
-use super::{Plan, Source, digest, new_run_id, sink_names};
+use super::{Plan, Source, digest, sink_names};
+use crate::batch::new_run_id;
 use crate::checkpoint::{FleetState, SettledTargets, Targets};
 use crate::config::{CsvSource, Pipeline};
 use crate::load::unix_seconds;
