@@ -185,6 +185,33 @@ async fn row_06_a_disk_that_takes_nothing_does_not_stop_deliveries() {
     each_exactly_once(&server, 1000);
 }
 
+/// Rejected records that no disk took are nowhere: the books and the exit code say so.
+/// The rows of a file are read again, and rejected again, by the next run.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_that_cannot_be_written_down_do_not_pass_for_rejected() {
+    let (bench, server) = (Bench::new(), mock(Faults::default()).await);
+    bench.rows("id,name\n1,a\n2\n3,c\n4\n5,e\n", &server.url(), "", "");
+    // A file where the directory of the rejects should be.
+    let blocked = bench.write("data/p/spool/rejected", "in the way");
+    let mut run = bench.listen(&[]);
+    run.until_it_says("could not write rejects down");
+    signal(&run.child, Signal::TERM);
+    run.until_it_says("stopping: finishing");
+    signal(&run.child, Signal::TERM);
+    let ran = run.ends().exits(70);
+    assert!(ran.stderr.contains("2 rejected records could not be written down"), "{}", ran.stderr);
+    assert_eq!(ran.json()["balanced"], false, "{}", ran.stdout);
+    assert_eq!((ran.total("extracted"), ran.total("rejected")), (5, 0));
+    let runs = bench.etl(&["runs", "--json"]).exits(0).json();
+    assert_eq!(runs["runs"][0]["exit"], 70, "{runs}");
+
+    std::fs::remove_file(blocked).unwrap();
+    let ran = bench.run(&[]).exits(65);
+    assert_eq!((ran.total("rejected"), ran.json()["balanced"] == true), (2, true));
+    assert_eq!(support::files_of(&bench.path("data/p/spool/rejected/dead")).len(), 1);
+    each_exactly_once(&server, 3);
+}
+
 /// Rows 11 and 13: damaged files were accepted, or skipped and then truncated.
 #[tokio::test(flavor = "multi_thread")]
 async fn row_11_and_13_damaged_files_are_set_aside_and_the_others_go_out() {

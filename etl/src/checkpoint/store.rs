@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::state::State;
-use crate::spool::{KeptFiles, OpenError, WriteError};
+use crate::spool::{KeptFiles, OpenError, WriteError, WriteErrorKind};
 
 const GENERATIONS: [&str; 2] = ["checkpoint-a.json", "checkpoint-b.json"];
 /// More than 256 files and a million targets need.
@@ -56,7 +56,7 @@ impl StoreError {
     pub fn is_fault(&self) -> bool {
         match self {
             StoreError::Open(error) => error.is_fault(),
-            StoreError::Read { .. } => true,
+            StoreError::Read { source, .. } => WriteErrorKind::of(source).is_fault(),
             StoreError::Write(error) => error.kind.is_fault(),
         }
     }

@@ -71,7 +71,7 @@ pub(super) enum Published {
 }
 
 impl WriteErrorKind {
-    pub(super) fn of(error: &io::Error) -> WriteErrorKind {
+    pub(crate) fn of(error: &io::Error) -> WriteErrorKind {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteErrorKind::DiskFull,
             io::ErrorKind::FileTooLarge => WriteErrorKind::FileTooLarge,
