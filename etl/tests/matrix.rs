@@ -107,6 +107,7 @@ fn cases() -> Vec<Case> {
         front(many_headers, End::Kept, ""),
         front(a_large_header, End::Kept, ""),
         front(endless_continue, End::Kept, "no answer within"),
+        front(a_flood_of_continue, End::Kept, "no answer within"),
     ]);
     cases
 }
@@ -200,6 +201,12 @@ fn a_large_header(_: &[u8]) -> Act {
 
 fn endless_continue(_: &[u8]) -> Act {
     Act::Drip(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))
+}
+
+/// As fast as the connection takes it: nobody gets to wait for more.
+fn a_flood_of_continue(_: &[u8]) -> Act {
+    let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(4000);
+    Act::Endless(many.clone(), many)
 }
 
 /// One run of one case: a directory, an API, and perhaps something before it.

@@ -172,6 +172,30 @@ async fn retry_after_is_honoured_and_shared_by_all_workers() {
     assert!(server.stats().requests <= asked_at_most, "{seconds} s, {:?}", server.stats());
 }
 
+/// The first attempt that a run makes with a batch is no retry, whatever earlier runs
+/// have tried; every other is.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_are_the_attempts_after_a_batchs_first_of_the_run() {
+    let failing = || Faults { fail: [(503, 1.0)].into(), ..Faults::default() };
+    let (bench, server) = (Bench::new(), mock(failing()).await);
+    bench.inventory(20);
+    bench.fleet(&server.url(), "workers: 1\nretry: { attempts: 3, base: 5ms, cap: 10ms }");
+    let mut asked = 0;
+    // One batch of this run; then that one, as an earlier run's, and one more.
+    for batches in [1, 2] {
+        let ran = bench.run(&[]).exits(75);
+        let requests = server.stats().requests - asked;
+        asked += requests;
+        assert!(requests > batches, "{requests}");
+        assert_eq!(ran.sink("retries"), requests - batches, "{requests} requests");
+    }
+    server.set_faults(Faults::default()).unwrap();
+    bench.inventory(0);
+    let ran = bench.run(&[]).exits(0);
+    assert_eq!((ran.sink("replayed"), ran.sink("retries")), (40, 0), "{}", ran.stdout);
+    assert_eq!(server.stats().requests - asked, 2);
+}
+
 /// Row 17: an error's body was read without bound and logged raw.
 #[tokio::test(flavor = "multi_thread")]
 async fn row_17_an_endless_error_body_is_read_to_a_bound_and_never_logged_raw() {

@@ -42,7 +42,7 @@ pub struct SinkBooks {
     pub replayed: AtomicU64,
     /// Requests that ended with an acknowledged batch.
     pub batches: AtomicU64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: AtomicU64,
     /// Requests in flight now.
     pub in_flight: AtomicU64,
@@ -190,7 +190,7 @@ pub struct SinkSnapshot {
     pub replay_dead_lettered: u64,
     /// Acknowledged batches.
     pub batches: u64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: u64,
     /// Requests in flight.
     pub in_flight: u64,
