@@ -145,7 +145,9 @@ mod exported {
                             2 => span.id = bytes.to_vec(),
                             4 => span.parent = bytes.to_vec(),
                             5 => span.name = String::from_utf8(bytes.to_vec()).unwrap(),
-                            15 => span.failed = fields(bytes).iter().any(|it| (it.0, it.2) == (3, 2)),
+                            15 => {
+                                span.failed = fields(bytes).iter().any(|it| (it.0, it.2) == (3, 2))
+                            }
                             _ => {}
                         }
                     }
@@ -171,9 +173,8 @@ mod exported {
         let ran = run_with(&bench, &collector.url);
         assert!(!ran.stderr.contains("traces"), "{}", ran.stderr);
         let spans = collector.spans();
-        let named = |name: &str| -> Vec<&Span> {
-            spans.iter().filter(|span| span.name == name).collect()
-        };
+        let named =
+            |name: &str| -> Vec<&Span> { spans.iter().filter(|span| span.name == name).collect() };
         let (runs, batches, requests) = (named("run"), named("batch"), named("request"));
         assert_eq!(runs.len(), 1, "{spans:?}");
         assert!(runs[0].parent.is_empty());

@@ -53,10 +53,16 @@ enum Decision {
 }
 
 impl Courier<'_> {
-    /// Delivers `payload` as far as possible.
-    pub(super) async fn carry(&self, payload: Payload, attempts: &mut Attempts) -> Ended {
+    /// Delivers `payload` as far as possible. `earlier` of its attempts were made by
+    /// earlier runs and are no retries of this one.
+    pub(super) async fn carry(
+        &self,
+        payload: Payload,
+        attempts: &mut Attempts,
+        earlier: u32,
+    ) -> Ended {
         let span = traces::batch(self.span, self.name, &payload);
-        let ended = self.carry_on(payload, attempts).instrument(span.clone()).await;
+        let ended = self.carry_on(payload, attempts, earlier).instrument(span.clone()).await;
         let left: usize = ended.left.iter().map(Payload::records).sum();
         span.record("delivered", ended.delivered)
             .record("left", left)
@@ -67,11 +73,11 @@ impl Courier<'_> {
         ended
     }
 
-    async fn carry_on(&self, payload: Payload, attempts: &mut Attempts) -> Ended {
+    async fn carry_on(&self, payload: Payload, attempts: &mut Attempts, earlier: u32) -> Ended {
         let mut ended = Ended::default();
         let mut open = vec![payload];
         while let Some(payload) = open.pop() {
-            match self.decide(&payload, attempts).await {
+            match self.decide(&payload, attempts, earlier).await {
                 Decision::Delivered => ended.delivered += payload.records() as u64,
                 Decision::Partial(failed) => {
                     ended.delivered += (payload.records() - failed.len()) as u64;
@@ -93,13 +99,13 @@ impl Courier<'_> {
     }
 
     /// Asks about one payload until there is a decision.
-    async fn decide(&self, payload: &Payload, attempts: &mut Attempts) -> Decision {
+    async fn decide(&self, payload: &Payload, attempts: &mut Attempts, earlier: u32) -> Decision {
         let mut failures = 0;
         loop {
             let Some((permit, slot)) = self.permit().await else {
                 return Decision::Left;
             };
-            if attempts.tried > 0 {
+            if attempts.tried > earlier {
                 self.books.retries.fetch_add(1, Relaxed);
             }
             attempts.tried = attempts.tried.saturating_add(1);

@@ -75,7 +75,8 @@ pub struct RunEnd {
     pub sinks: Vec<SinkEnd>,
     /// Why the source could not be read, or not to its end.
     pub source_error: Option<String>,
-    /// Rejects that could not be written down before the run had to end.
+    /// Rejects that could not be written down before the run had to end: unaccounted
+    /// for in the books. `u64::MAX` when nobody knows how many.
     pub rejects_unwritten: u64,
     /// What was already done of the input, in words.
     pub input: Option<String>,
@@ -179,6 +180,7 @@ impl Run {
             tracing::error!(error, "the source could not be read to its end");
         }
         let rejects_unwritten = close_intake(intake, &keeper).await;
+        books.rejects_lost(rejects_unwritten);
         let mut views = Vec::new();
         let mut ends = Vec::new();
         for (input, sink) in sinks {
