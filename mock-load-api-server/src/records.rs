@@ -6,7 +6,7 @@
 //! `RawValue` 35 µs. The tests hold it against `serde_json`.
 
 /// How deep a record may nest.
-const DEPTH_MAX: u32 = 128;
+pub(crate) const DEPTH_MAX: u32 = 128;
 
 /// Why a body is not a batch, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +94,7 @@ impl<'a> Scanner<'a> {
         }
         self.value()?;
         let record = &self.bytes[start..self.at];
-        if record.len() < 8 && record[1..].trim_ascii_start() == b"}" {
+        if record[1..].trim_ascii_start() == b"}" {
             return Err(Malformed { why: "a record is an empty object", at: start });
         }
         Ok(record)
