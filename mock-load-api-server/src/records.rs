@@ -53,7 +53,7 @@ impl<'a> Scanner<'a> {
             self.at += 1;
         } else {
             loop {
-                visit(self.record()?);
+                visit(self.record(count > 0)?);
                 count += 1;
                 self.skip_space();
                 match self.next() {
@@ -71,7 +71,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn record(&mut self) -> Result<&'a [u8], Malformed> {
+    /// `keep_form` because the first record is often the only one.
+    fn record(&mut self, keep_form: bool) -> Result<&'a [u8], Malformed> {
         let start = self.at;
         match self.peek() {
             Some(b'{') => {}
@@ -83,7 +84,9 @@ impl<'a> Scanner<'a> {
         self.form = form;
         if !known {
             self.at = start;
-            self.form.begin(start);
+            if keep_form {
+                self.form.begin(start);
+            }
             self.value()?;
             self.form.end(self.at);
         }

@@ -10,8 +10,8 @@ use super::scanner::Scanner;
 #[derive(Default)]
 pub(super) struct Form {
     parts: Vec<Part>,
-    /// Where the last value ended.
-    from: usize,
+    /// Where the last value ended, while a record is being read whose form is kept.
+    from: Option<usize>,
 }
 
 /// Bytes between two values, and what comes after them.
@@ -33,7 +33,7 @@ impl Form {
     /// Begins another form, of the record that begins at `at`.
     pub(super) fn begin(&mut self, at: usize) {
         self.parts.clear();
-        self.from = at;
+        self.from = Some(at);
     }
 
     pub(super) fn text_begins(&mut self, at: usize) {
@@ -45,16 +45,21 @@ impl Form {
     }
 
     pub(super) fn value_ended(&mut self, at: usize) {
-        self.from = at;
+        if let Some(from) = &mut self.from {
+            *from = at;
+        }
     }
 
     /// The record ends at `at`.
     pub(super) fn end(&mut self, at: usize) {
         self.part(at, Then::End);
+        self.from = None;
     }
 
     fn part(&mut self, until: usize, then: Then) {
-        self.parts.push(Part { from: self.from, until, then });
+        if let Some(from) = self.from {
+            self.parts.push(Part { from, until, then });
+        }
     }
 
     /// Moves `scanner` to the end of a record of this form; false when there is none.
