@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::state::State;
 use crate::spool::{KeptFiles, OpenError, WriteError, WriteErrorKind};
 
-const GENERATIONS: [&str; 2] = ["checkpoint-a.json", "checkpoint-b.json"];
+pub(super) const GENERATIONS: [&str; 2] = ["checkpoint-a.json", "checkpoint-b.json"];
 /// More than 256 files and a million targets need.
 const BYTES_MAX: u64 = 64 << 20;
 
