@@ -52,7 +52,7 @@ impl HttpPlace {
         let server = mock(Faults::default()).await;
         let text = format!(
             "name: p\nsource: {{ csv: {{ path: x }} }}\nload:\n  - http: {{ url: \"{}/load\"{settings} }}\n    \
-             timeout: 400ms\n",
+             timeout: 1500ms\n",
             server.url()
         );
         let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
@@ -316,7 +316,7 @@ async fn holds(place: &dyn Place) {
     place.hang();
     let asked = Instant::now();
     assert!(matches!(sink.deliver(&batch(&["f"])).await, Answer::Retry(_)));
-    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
 
     // A wrong record makes its batch invalid, and none of it is stored.
     place.poison("bad");

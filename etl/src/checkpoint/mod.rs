@@ -2,6 +2,8 @@
 //! position with nothing unsettled before it, [`State`] is what outlives the
 //! process, [`Store`] keeps it durable in two generations.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod places;
 mod state;
 mod store;

@@ -148,7 +148,7 @@ fn prefix() -> String {
     format!("etl checkpoint {VERSION} ")
 }
 
-fn header(body: &[u8]) -> String {
+pub(super) fn header(body: &[u8]) -> String {
     format!("{}{}\n", prefix(), blake3::hash(body).to_hex())
 }
 

@@ -19,7 +19,7 @@ use crate::pipeline::{Run, RunEnd, StartError};
 use crate::spool::inspect::{self, Kind};
 use crate::stop::{StopHandle, stop_signal};
 use crate::telemetry::display::Display;
-use crate::telemetry::figures::one_line;
+use crate::telemetry::figures::{counted, one_line};
 use crate::telemetry::logs::{self, LogGuard, LogOptions};
 use crate::telemetry::profile::{self, Profiler};
 use crate::telemetry::{
@@ -229,7 +229,14 @@ fn result(
         }
     }
     if end.rejects_unwritten > 0 {
-        say("error: rejected records could not be written down; see the log");
+        let some = match end.rejects_unwritten {
+            u64::MAX => "rejected records".to_owned(),
+            known => counted(known, "rejected record"),
+        };
+        say(&format!(
+            "error: {some} could not be written down before the run had to end, and the books count \
+             them as unaccounted; see the log"
+        ));
     }
     RunResult {
         pipeline: pipeline.name.clone(),

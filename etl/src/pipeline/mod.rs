@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{Span, info};
 
 use crate::batch::{BatchBuilder, KeyContext};
 use crate::checkpoint::{Damage, State, Store};
@@ -27,7 +27,7 @@ use crate::load::runtime::{SinkBegin, SinkEnd, SinkRuntime};
 use crate::load::{self, Sink, SinkHome};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
-use crate::telemetry::{Books, BooksSnapshot, SinkInput};
+use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
 use crate::transform::Chain;
 
 use intake::{Closed, Inlet, Intake};
@@ -59,6 +59,7 @@ pub struct Run {
     kept: Kept,
     notices: Vec<String>,
     stop: Stop,
+    span: Span,
 }
 
 /// What is left of a run.
@@ -74,7 +75,8 @@ pub struct RunEnd {
     pub sinks: Vec<SinkEnd>,
     /// Why the source could not be read, or not to its end.
     pub source_error: Option<String>,
-    /// Rejects that could not be written down before the run had to end.
+    /// Rejects that could not be written down before the run had to end: unaccounted
+    /// for in the books. `u64::MAX` when nobody knows how many.
     pub rejects_unwritten: u64,
     /// What was already done of the input, in words.
     pub input: Option<String>,
@@ -116,10 +118,11 @@ impl Run {
             |load| Ok(spool_options(load)),
         )?;
         let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let span = traces::run(&pipeline.name, &plan.run_id, "run");
         let mut sinks = Vec::new();
         for (input, load, sink, spool) in ready {
             let start = plan.start(load.sink_name());
-            let begin = SinkBegin { run_id: plan.run_id.clone(), mode, start };
+            let begin = SinkBegin { run_id: plan.run_id.clone(), mode, start, span: span.clone() };
             let sink = SinkRuntime::start(load, &begin, sink, spool, stop, stop_handle)?;
             sinks.push((input, sink));
         }
@@ -136,6 +139,7 @@ impl Run {
             plan,
             kept,
             notices,
+            span,
         })
     }
 
@@ -157,7 +161,7 @@ impl Run {
         let began = Instant::now();
         info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
         let Run { pipeline, run_id, books, sinks, chain, extractor, rejects, .. } = self;
-        let (mut plan, progress, stop) = (self.plan, self.progress, self.stop);
+        let (mut plan, progress, stop, span) = (self.plan, self.progress, self.stop, self.span);
         let trackers = sinks
             .iter()
             .map(|(_, sink)| (sink.outlet().name().to_owned(), sink.outlet().tracker()))
@@ -176,6 +180,7 @@ impl Run {
             tracing::error!(error, "the source could not be read to its end");
         }
         let rejects_unwritten = close_intake(intake, &keeper).await;
+        books.rejects_lost(rejects_unwritten);
         let mut views = Vec::new();
         let mut ends = Vec::new();
         for (input, sink) in sinks {
@@ -190,6 +195,7 @@ impl Run {
             && (books.targets_total == books.targets_done || !stop.asked());
         last_note(&keeper, to_its_end).await;
         info!(pipeline = pipeline.name, run_id = &*run_id, ?books, "run ends");
+        traces::run_ended(&span, &books, read.as_ref().err().map(String::as_str));
         RunEnd {
             run_id,
             took: began.elapsed(),

@@ -82,6 +82,11 @@ impl From<&StartError> for crate::exit::Exit {
             StartError::State(StoreError::Open(OpenError::Locked { .. })) => {
                 crate::exit::Exit::SourceUnavailable
             }
+            // A full or failing disk is no mistake in the pipeline's file.
+            StartError::Spool { source, .. } if source.is_fault() => {
+                crate::exit::Exit::SourceUnavailable
+            }
+            StartError::State(error) if error.is_fault() => crate::exit::Exit::SourceUnavailable,
             StartError::Thread(_) => crate::exit::Exit::Internal,
             _ => crate::exit::Exit::Config,
         }

@@ -42,7 +42,7 @@ pub struct SinkBooks {
     pub replayed: AtomicU64,
     /// Requests that ended with an acknowledged batch.
     pub batches: AtomicU64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: AtomicU64,
     /// Requests in flight now.
     pub in_flight: AtomicU64,
@@ -83,6 +83,14 @@ impl Books {
     pub fn reject(&self, what: impl FnOnce() -> String) {
         self.rejected.fetch_add(1, Relaxed);
         keep_first(&self.first_rejection, what);
+    }
+
+    /// Takes out rejects that could not be written down: they are nowhere, and
+    /// unaccounted for.
+    pub fn rejects_lost(&self, count: u64) {
+        let left = |rejected: u64| Some(rejected.saturating_sub(count));
+        // An update that never declines does not fail.
+        self.rejected.fetch_update(Relaxed, Relaxed, left).ok();
     }
 
     /// Counts one target whose extraction failed; the first one's text is kept.
@@ -182,7 +190,7 @@ pub struct SinkSnapshot {
     pub replay_dead_lettered: u64,
     /// Acknowledged batches.
     pub batches: u64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: u64,
     /// Requests in flight.
     pub in_flight: u64,
