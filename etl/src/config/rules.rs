@@ -9,12 +9,14 @@ use super::address::{Address, check_header, sends_a_secret};
 use super::diagnostic::Diagnostic;
 use super::mask::quoted;
 use super::origin::Extent;
-use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Secret};
+use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Retry, Secret};
 use super::schedule;
 use super::suggest::{did_you_mean, nearest};
 use super::tree::Node;
 use super::units::Span;
 use super::validate::Outcome;
+
+mod rest;
 
 /// The most that one batch may be: the spool reads back no more (see `spool::gzip`).
 const BATCH_BYTES_MAX: u64 = 256 << 20;
@@ -43,6 +45,9 @@ impl Rules<'_> {
         }
         if let Some(csv) = &pipeline.source.csv {
             self.csv(csv);
+        }
+        if let Some(rest) = &pipeline.source.rest {
+            self.rest(rest, pipeline.extract.is_some());
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
@@ -146,17 +151,7 @@ impl Rules<'_> {
             let keys = [key("batch.records"), key("channel")];
             self.fault(&[&keys[0], &keys[1]], &message, "such a batch would never fill");
         }
-        if load.retry.base > load.retry.cap {
-            let message = format!("{}: the first wait is longer than the longest", shown(at));
-            let keys = [key("retry.base"), key("retry.cap")];
-            self.fault(&[&keys[0], &keys[1]], &message, "`base` is at most `cap`");
-        }
-        for (index, status) in load.retry.also.iter().enumerate() {
-            if !(400..=599).contains(status) {
-                let message = format!("{}: a status that is no failure", shown(&key("retry.also")));
-                self.fault(&[&key(&format!("retry.also.{index}"))], &message, "400 to 599");
-            }
-        }
+        self.retry(&load.retry, at);
         self.longer_than_nothing(&key("timeout"), load.timeout);
         self.not_empty(&key("batch.bytes"), load.batch.bytes.0);
         if load.batch.bytes.0 > BATCH_BYTES_MAX {
@@ -171,6 +166,20 @@ impl Rules<'_> {
         }
         if let Some(http) = &load.http {
             self.load_http(http, &key("http"));
+        }
+    }
+
+    fn retry(&mut self, retry: &Retry, at: &str) {
+        let key = |name: &str| format!("{at}.retry.{name}");
+        if retry.base > retry.cap {
+            let message = format!("{}: the first wait is longer than the longest", shown(at));
+            self.fault(&[&key("base"), &key("cap")], &message, "`base` is at most `cap`");
+        }
+        for (index, status) in retry.also.iter().enumerate() {
+            if !(400..=599).contains(status) {
+                let message = format!("{}: a status that is no failure", shown(&key("also")));
+                self.fault(&[&key(&format!("also.{index}"))], &message, "400 to 599");
+            }
         }
     }
 
