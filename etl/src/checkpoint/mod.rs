@@ -3,11 +3,13 @@
 //! process, [`Store`] keeps it durable in two generations.
 
 mod places;
+mod rest;
 mod state;
 mod store;
 mod watermark;
 
 pub use places::{Places, SettledTargets};
+pub use rest::RestState;
 pub use state::{FleetState, InputState, Place, State, Targets};
 pub use store::{Damage, Store, StoreError};
 

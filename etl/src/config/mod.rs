@@ -34,8 +34,8 @@ pub use origin::Position;
 pub use pipeline::{
     ApiKey, Auth, BasicAuth, BatchLimits, Compression, Concurrency, CsvSource, Cursor, Extract,
     HttpExtract, HttpFormat, HttpLoad, HttpVersion, Incremental, Load, NextPage, Oauth2, Offsets,
-    PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry, Secret, Simulated,
-    Source, SpoolMode, SpoolSettings, Step, Tls,
+    PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry, Secret,
+    Simulated, Source, SpoolMode, SpoolSettings, Step, Tls,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -22,8 +22,8 @@ pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
 pub use rest::{
-    ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers, Pagination,
-    RestFormat, RestMethod, RestSource,
+    ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers,
+    Pagination, RestFormat, RestMethod, RestSource,
 };
 pub use secret::Secret;
 pub use source::{CsvSource, Source};

@@ -248,6 +248,14 @@ pub struct Incremental {
     pub start: Option<String>,
 }
 
+impl RestSource {
+    /// Whether pages are left out that have not changed; there is no such question in a POST.
+    #[must_use]
+    pub fn asks_conditionally(&self) -> bool {
+        self.conditional && self.method == RestMethod::Get
+    }
+}
+
 impl RestMethod {
     /// As it is sent.
     #[must_use]

@@ -23,7 +23,8 @@ pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
         format!("{scheme}://{authority}{directory}{reference}")
     };
     let uri: Uri = whole.parse().ok()?;
-    let plain = !uri.authority()?.as_str().contains('@') && uri.host().is_some_and(|host| !host.is_empty());
+    let plain =
+        !uri.authority()?.as_str().contains('@') && uri.host().is_some_and(|host| !host.is_empty());
     if !plain || !matches!(uri.scheme_str(), Some("http" | "https")) {
         return None;
     }
@@ -81,7 +82,8 @@ pub(super) fn with_params(uri: &Uri, params: &[(&str, &str)]) -> Option<Uri> {
         params.iter().map(|(name, value)| (encode(name), encode(value))).collect();
     let kept = uri.query().unwrap_or_default().split('&').filter(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
-        !pair.is_empty() && !encoded.iter().zip(params).any(|((a, _), (b, _))| name == a || name == *b)
+        !pair.is_empty()
+            && !encoded.iter().zip(params).any(|((a, _), (b, _))| name == a || name == *b)
     });
     let mut pairs: Vec<String> = kept.map(str::to_owned).collect();
     pairs.extend(encoded.iter().map(|(name, value)| format!("{name}={value}")));
@@ -191,7 +193,15 @@ mod tests {
         ] {
             assert_eq!(resolve(&base, reference).unwrap(), uri(expected), "{reference}");
         }
-        for reference in ["", "#top", "ftp://x/", "javascript:alert(1)", "http://a b/", "https://u:p@h/", "http:///x"] {
+        for reference in [
+            "",
+            "#top",
+            "ftp://x/",
+            "javascript:alert(1)",
+            "http://a b/",
+            "https://u:p@h/",
+            "http:///x",
+        ] {
             assert_eq!(resolve(&base, reference), None, "{reference}");
         }
     }
@@ -213,7 +223,10 @@ mod tests {
     fn parameters_are_set_once_and_encoded() {
         let base = uri("http://h/p?a=1&b=2&a=3");
         let with = with_params(&base, &[("a", "x y&z"), ("since", "2026-01-01T00:00:00+01:00")]);
-        assert_eq!(with.unwrap(), uri("http://h/p?b=2&a=x%20y%26z&since=2026-01-01T00%3A00%3A00%2B01%3A00"));
+        assert_eq!(
+            with.unwrap(),
+            uri("http://h/p?b=2&a=x%20y%26z&since=2026-01-01T00%3A00%3A00%2B01%3A00")
+        );
         assert_eq!(with_params(&uri("http://h"), &[("a", "1")]).unwrap(), uri("http://h/?a=1"));
         assert_eq!(without_param(&base, "a").unwrap(), uri("http://h/p?b=2"));
         assert_eq!(without_param(&uri("http://h/p?a%5B%5D=1"), "a[]").unwrap(), uri("http://h/p"));

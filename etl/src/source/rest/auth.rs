@@ -119,7 +119,8 @@ impl Tokens {
     /// Keeps the token of a good answer; `None` where it has none.
     pub(super) fn keep(&mut self, body: &[u8], now: Instant) -> Option<HeaderValue> {
         let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
-        let bearer = answer.token_type.as_deref().unwrap_or("bearer").eq_ignore_ascii_case("bearer");
+        let bearer =
+            answer.token_type.as_deref().unwrap_or("bearer").eq_ignore_ascii_case("bearer");
         let token = Some(&answer.access_token).filter(|token| bearer && !token.is_empty())?;
         let value = secret_value(&format!("Bearer {token}"))?;
         let seconds = answer.expires_in.and_then(|it| match it {
@@ -135,7 +136,8 @@ impl Tokens {
     /// Why no token was given.
     pub(super) fn refused(&self, status: StatusCode, body: &[u8]) -> String {
         let said = serde_json::from_slice::<TokenRefusal>(body).ok();
-        let said = said.map_or_else(String::new, |it| format!(" ({})", printable(it.error.as_bytes(), 60)));
+        let said = said
+            .map_or_else(String::new, |it| format!(" ({})", printable(it.error.as_bytes(), 60)));
         format!(
             "no token: {} answered {status}{said}; check source.rest.auth.oauth2",
             self.target()
@@ -182,10 +184,15 @@ mod tests {
             assert!(tokens.kept(seconds(good)).is_some(), "{answer}");
             assert!(tokens.kept(seconds(bad)).is_none(), "{answer}");
         }
-        for answer in ["", "{}", r#"{"access_token":""}"#, r#"{"access_token":"t","token_type":"mac"}"#] {
+        for answer in
+            ["", "{}", r#"{"access_token":""}"#, r#"{"access_token":"t","token_type":"mac"}"#]
+        {
             assert_eq!(tokens.keep(answer.as_bytes(), now), None, "{answer}");
         }
         let why = tokens.refused(http::StatusCode::UNAUTHORIZED, br#"{"error":"invalid_client"}"#);
-        assert!(why.contains("POST https://h/token answered 401 Unauthorized (invalid_client)"), "{why}");
+        assert!(
+            why.contains("POST https://h/token answered 401 Unauthorized (invalid_client)"),
+            "{why}"
+        );
     }
 }

@@ -17,9 +17,9 @@ use super::decode::{BodyReader, Patience, decoded, read_whole};
 use super::error::{RestError, RestSetupError, Trouble};
 use super::high::High;
 use super::lines::{Line, Lines};
-use super::pages::Pages;
+use super::pages::{Pages, Seen};
 use super::place::{Ask, Known, Page};
-use super::records;
+use super::records::{self, Records};
 use super::request::Requests;
 use super::wait::Waits;
 use crate::config::{Auth, HttpVersion, RestFormat, RestSource};
@@ -27,6 +27,7 @@ use crate::http::{ClientOptions, HttpClient, printable, without_query};
 use crate::load::answer::{Answer as Verdict, AnswerRules, Reply, classify};
 use crate::load::backoff::full_jitter;
 use crate::load::rate::Pace;
+use crate::telemetry::figures::counted;
 
 /// The longest `Retry-After` that is honoured, whatever the API says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -144,7 +145,11 @@ impl RestClient {
     ///
     /// # Errors
     /// When it does not come, is too large or not JSON, after all attempts.
-    pub fn json(&mut self, page: &Page, known: Option<&Known>) -> Result<Fetched<Vec<u8>>, RestError> {
+    pub fn json(
+        &mut self,
+        page: &Page,
+        known: Option<&Known>,
+    ) -> Result<Fetched<Vec<u8>>, RestError> {
         let cap = self.source.max_body.0;
         self.ask(page, known, |waits, response, deadline| {
             let empty = response.status() == StatusCode::NO_CONTENT;
@@ -163,7 +168,11 @@ impl RestClient {
     ///
     /// # Errors
     /// When its head does not come, after all attempts.
-    pub fn lines(&mut self, page: &Page, known: Option<&Known>) -> Result<Fetched<Lines>, RestError> {
+    pub fn lines(
+        &mut self,
+        page: &Page,
+        known: Option<&Known>,
+    ) -> Result<Fetched<Lines>, RestError> {
         let cap = usize::try_from(self.source.max_line.0).unwrap_or(usize::MAX - 1);
         let patience = Patience::Each(self.source.timeout.0);
         self.ask(page, known, |waits, response, _| {
@@ -208,6 +217,33 @@ impl RestClient {
     #[must_use]
     pub fn pointer(&self) -> &str {
         self.source.records.as_deref().unwrap_or_default()
+    }
+
+    /// Asks for the first page as a run would; says what it holds.
+    ///
+    /// # Errors
+    /// When it does not come, or is not what it should be.
+    pub fn look(&mut self) -> Result<String, RestError> {
+        let pages = self.pages();
+        let page = Page { ask: pages.first(), ..Page::default() };
+        let target = self.target(&page.ask);
+        if self.reads_lines() {
+            let Fetched::New(mut answer) = self.lines(&page, None)? else { return Ok(target) };
+            let mut line = Vec::new();
+            let first = self.line(&page, &mut answer.content, &mut line, u32::MAX)?;
+            let what = if first == Some(Line::End) { "without a line" } else { "with lines" };
+            return Ok(format!("{target} answered {what}"));
+        }
+        let Fetched::New(answer) = self.json(&page, None)? else { return Ok(target) };
+        let records = Records::of(&answer.content, self.pointer())
+            .map_err(|why| self.error(&page, &format!("the page {why}")))?;
+        let count = records.found.len() as u64;
+        let (uri, link) = (&answer.uri, answer.link.as_deref());
+        let seen = Seen { uri, link, root: Some(records.root), records: count, size: count };
+        let next = pages.next(&page.ask, &seen);
+        let next = next.map_err(|why| self.error(&page, &format!("the page {why}")))?;
+        let more = if next.is_some() { ", and there are more pages" } else { "" };
+        Ok(format!("{target} answered with {}{more}", counted(count, "record")))
     }
 
     fn ask<T>(
@@ -320,7 +356,8 @@ impl RestClient {
         let (head, body) = response.into_parts();
         let waits = self.waits.clone();
         let body = BodyReader::new(body, waits, Patience::Until(deadline), REFUSAL_BYTES_MAX);
-        let body = decoded(&head.headers, body).and_then(|body| read_whole(body, REFUSAL_BYTES_MAX));
+        let body =
+            decoded(&head.headers, body).and_then(|body| read_whole(body, REFUSAL_BYTES_MAX));
         if !status.is_success() {
             let why = tokens.refused(status, &body.unwrap_or_default());
             return Err(self.judge(status, retry_after.as_deref(), why));
@@ -337,8 +374,10 @@ impl RestClient {
     fn refusal(&self, response: Response<Incoming>, deadline: Instant) -> Trouble {
         let (head, body) = response.into_parts();
         let status = head.status;
-        let body = BodyReader::new(body, self.waits.clone(), Patience::Until(deadline), REFUSAL_BYTES_MAX);
-        let body = decoded(&head.headers, body).and_then(|body| read_whole(body, REFUSAL_BYTES_MAX));
+        let body =
+            BodyReader::new(body, self.waits.clone(), Patience::Until(deadline), REFUSAL_BYTES_MAX);
+        let body =
+            decoded(&head.headers, body).and_then(|body| read_whole(body, REFUSAL_BYTES_MAX));
         let said = match body {
             Err(Trouble::Stopped) => return Trouble::Stopped,
             // The status counts although its text did not come.
@@ -349,7 +388,10 @@ impl RestClient {
         let remedy = match (status.as_u16(), head.headers.get(LOCATION)) {
             (300..=399, Some(location)) => format!(
                 "; it redirects to {}, which is not followed: set source.rest.url to the final address",
-                printable(location.as_bytes().split(|byte| *byte == b'?').next().unwrap_or_default(), 200)
+                printable(
+                    location.as_bytes().split(|byte| *byte == b'?').next().unwrap_or_default(),
+                    200
+                )
             ),
             (401 | 403, _) if self.source.auth == Auth::None => {
                 "; the API wants to know who asks: set source.rest.auth".to_owned()

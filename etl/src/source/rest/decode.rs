@@ -76,10 +76,8 @@ impl BodyReader {
                 }
             };
             let Ok(data) = frame.into_data() else { continue };
-            self.left = self
-                .left
-                .checked_sub(data.len() as u64)
-                .ok_or_else(|| too_large(self.cap))?;
+            self.left =
+                self.left.checked_sub(data.len() as u64).ok_or_else(|| too_large(self.cap))?;
             if !data.is_empty() {
                 return Ok(Some(data));
             }
@@ -113,7 +111,8 @@ pub(super) fn decoded(
         b"" | b"identity" => Box::new(body),
         b"gzip" | b"x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(body)),
         b"zstd" => {
-            let mut zstd = zstd::stream::read::Decoder::new(body).map_err(|error| trouble(&error))?;
+            let mut zstd =
+                zstd::stream::read::Decoder::new(body).map_err(|error| trouble(&error))?;
             zstd.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| trouble(&error))?;
             Box::new(zstd)
         }

@@ -29,7 +29,9 @@ pub enum RestSetupError {
     #[error("source.rest.url is not an address")]
     Url,
     /// A header cannot be sent.
-    #[error("source.rest: header `{0}` cannot be sent: its name or value has characters that HTTP does not allow")]
+    #[error(
+        "source.rest: header `{0}` cannot be sent: its name or value has characters that HTTP does not allow"
+    )]
     Header(String),
     /// The client could not be built.
     #[error("source.rest.{0}")]

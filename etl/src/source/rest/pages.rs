@@ -82,7 +82,9 @@ impl Pages {
             ));
         }
         if !self.asked.insert(request) {
-            return Err("was asked for before in this run: the API's pages lead in circles".to_owned());
+            return Err(
+                "was asked for before in this run: the API's pages lead in circles".to_owned()
+            );
         }
         Ok(())
     }
@@ -116,15 +118,13 @@ impl Pages {
         match &self.pagination {
             Pagination::None => Ok(None),
             Pagination::Link => seen.link.map(|link| self.follow(seen.uri, link)).transpose(),
-            Pagination::Next(next) => {
-                match said(seen.root, &next.pointer)? {
-                    Some(Said::Text(link)) => self.follow(seen.uri, &link).map(Some),
-                    Some(Said::Number(_)) => {
-                        Err(format!("has a number instead of an address at {}", shown(&next.pointer)))
-                    }
-                    None => Ok(None),
+            Pagination::Next(next) => match said(seen.root, &next.pointer)? {
+                Some(Said::Text(link)) => self.follow(seen.uri, &link).map(Some),
+                Some(Said::Number(_)) => {
+                    Err(format!("has a number instead of an address at {}", shown(&next.pointer)))
                 }
-            }
+                None => Ok(None),
+            },
             Pagination::Cursor(cursor) => Ok(said(seen.root, &cursor.pointer)?
                 .map(|(Said::Text(text) | Said::Number(text))| Ask::Cursor(text))),
             Pagination::Page(page) => {

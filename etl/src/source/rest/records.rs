@@ -54,7 +54,11 @@ impl<'a> Records<'a> {
             pointer => format!(" at {}", printable(pointer.as_bytes(), 100)),
         };
         let Some(value) = at(root, pointer) else {
-            return Err(format!("has nothing{}; check source.rest.records{}", shown(), names(root)));
+            return Err(format!(
+                "has nothing{}; check source.rest.records{}",
+                shown(),
+                names(root)
+            ));
         };
         let found = match value.get().as_bytes().first() {
             Some(b'{') => vec![value],
@@ -75,8 +79,11 @@ impl<'a> Records<'a> {
 /// What there is at the top of a page, to choose from.
 fn names(root: &RawValue) -> String {
     let fields = crate::source::fields::all(root.get().as_bytes()).unwrap_or_default();
-    let names: Vec<String> =
-        fields.iter().take(8).map(|(name, _)| format!("/{}", printable(name.as_bytes(), 30))).collect();
+    let names: Vec<String> = fields
+        .iter()
+        .take(8)
+        .map(|(name, _)| format!("/{}", printable(name.as_bytes(), 30)))
+        .collect();
     if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
 }
 
@@ -122,7 +129,11 @@ mod tests {
         assert_eq!(records(r#"{"a/b":{"c":[{}]}}"#, "/a~1b/c").unwrap(), ["{}"]);
         assert_eq!(records("", "/x").unwrap(), [""; 0]);
         for (body, pointer, why) in [
-            (r#"{"items":[],"info":1}"#, "/results", "has nothing at /results; check source.rest.records; it has /items, /info"),
+            (
+                r#"{"items":[],"info":1}"#,
+                "/results",
+                "has nothing at /results; check source.rest.records; it has /items, /info",
+            ),
             (r#"{"a":3}"#, "/a", "has 3 at /a instead"),
             ("null", "", "has null instead"),
             (r#"[{"a":1},{"a""#, "", "is cut short"),

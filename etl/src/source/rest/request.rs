@@ -38,7 +38,10 @@ pub(super) struct Requests {
 
 impl Requests {
     /// The requests of `source`, for what is new since `since`.
-    pub(super) fn new(source: &RestSource, since: Option<&High>) -> Result<Requests, RestSetupError> {
+    pub(super) fn new(
+        source: &RestSource,
+        since: Option<&High>,
+    ) -> Result<Requests, RestSetupError> {
         let uri: Uri = source.url.parse().map_err(|_| RestSetupError::Url)?;
         let mut params: Vec<(&str, &str)> =
             source.query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -79,7 +82,8 @@ impl Requests {
             (Ask::Page(number), Pagination::Page(page)) => {
                 let (number, size) = (number.to_string(), page.size.unwrap_or(0).to_string());
                 let mut params = vec![(page.param.as_str(), number.as_str())];
-                params.extend(page.size_param.as_ref().map(|param| (param.as_str(), size.as_str())));
+                params
+                    .extend(page.size_param.as_ref().map(|param| (param.as_str(), size.as_str())));
                 with_params(uri, &params)
             }
             (Ask::Offset(passed), Pagination::Offset(offset)) => {
