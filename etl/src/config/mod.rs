@@ -34,10 +34,11 @@ pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, Column, ColumnType, Columns, Compression, Concurrency, CsvSource, DatabaseLoad,
-    Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Layout,
-    LedgerSettings, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings,
-    SslMode, Step, Tls, WriteMode,
+    ApiKey, Auth, BasicAuth, BatchLimits, Column, ColumnType, Columns, Compression, Concurrency,
+    CsvSource, Cursor, DatabaseLoad, Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad,
+    HttpVersion, Incremental, Layout, LedgerSettings, Load, NextPage, Oauth2, Offsets, PageNumbers,
+    Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry, Secret, Simulated, Source,
+    SpoolMode, SpoolSettings, SslMode, Step, Tls, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -119,7 +119,7 @@ pub struct Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpoolSettings {
-    /// When a batch is written (default: write_ahead with `extract`, else on_failure).
+    /// When a batch is written (default: write_ahead with `extract` or `source.rest`, else on_failure).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SpoolMode>,
     /// The most the spool may hold; at the cap, intake waits (default: 1GiB).

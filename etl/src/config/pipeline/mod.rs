@@ -9,6 +9,7 @@ mod database;
 mod extract;
 mod http;
 mod load;
+mod rest;
 mod secret;
 mod source;
 mod step;
@@ -24,6 +25,10 @@ pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMo
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
+pub use rest::{
+    ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers,
+    Pagination, RestFormat, RestMethod, RestSource,
+};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
 pub use step::Step;
@@ -48,8 +53,8 @@ pub struct Pipeline {
     /// When `etl serve` runs it: `@every 60s`, `@hourly`, `@daily` or five cron fields. Absent: run once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// With `extract`: a run that was cut short is resumed this long after it was last
-    /// at work; later all targets are polled anew (default: the schedule's interval,
+    /// With `extract` or `source.rest`: a run that was cut short is resumed this long after it was last
+    /// at work; later all is polled anew (default: the schedule's interval,
     /// without one 10m).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_within: Option<Span>,
@@ -70,7 +75,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// How long after it was last at work a run of a fleet is resumed.
+    /// Whether what is read cannot be read again for the same values.
+    #[must_use]
+    pub fn is_polled(&self) -> bool {
+        self.extract.is_some() || self.source.rest.is_some()
+    }
+
+    /// How long after it was last at work a run of a fleet or an API is resumed.
     #[must_use]
     pub fn resume_within(&self) -> Duration {
         const WITHOUT_INTERVAL: Duration = Duration::from_secs(600);
