@@ -33,8 +33,8 @@ pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
     BatchLimits, Compression, Concurrency, CsvSource, Extract, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings, Step,
-    Tls,
+    HttpVersion, Load, Missed, Overlap, Pipeline, Retry, RunRetry, Schedule, Secret, Simulated,
+    Source, SpoolMode, SpoolSettings, Step, Tls,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};
