@@ -6,7 +6,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -288,7 +288,11 @@ impl Page<'_> {
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in series {
-            one(&mut metric, &labels, |series| ConstCounter::new(value).encode(series))?;
+            if labels.is_empty() {
+                // The only one of its name.
+                return ConstCounter::new(value).encode(metric);
+            }
+            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -301,7 +305,11 @@ impl Page<'_> {
     ) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in series {
-            one(&mut metric, &labels, |series| ConstGauge::new(value).encode(series))?;
+            if labels.is_empty() {
+                // The only one of its name.
+                return ConstGauge::new(value).encode(metric);
+            }
+            ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -326,10 +334,39 @@ impl Page<'_> {
     }
 }
 
-fn one(
-    metric: &mut MetricEncoder<'_>,
-    labels: &Labels,
-    write: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
-) -> fmt::Result {
-    write(metric.encode_family(labels)?)
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::{Snapshot, older_format};
+    use crate::schedule::{Figures, ReloadState};
+
+    #[test]
+    fn both_formats_name_the_same_series_and_the_older_one_its_counters_whole() {
+        let pipelines = vec![("p".to_owned(), Figures::default())];
+        let mut registry = Registry::default();
+        let reload = ReloadState { reloads: 7, ..ReloadState::default() };
+        registry.register_collector(Box::new(Snapshot { pipelines, reload }));
+        let mut page = String::new();
+        assert!(encode(&mut page, &registry).is_ok());
+        assert!(page.ends_with("# EOF\n"));
+        assert!(page.contains("# TYPE etl_config_reloads counter\netl_config_reloads_total 7\n"));
+        let text = older_format(&page);
+        for line in [
+            "# HELP etl_loads_total Batches that sinks acknowledged",
+            "# TYPE etl_loads_total counter",
+            "etl_loads_total{pipeline=\"p\"} 0",
+            "# TYPE etl_run_duration_seconds histogram",
+            "etl_run_duration_seconds_bucket{pipeline=\"p\",le=\"+Inf\"} 0",
+            "etl_config_wrong_files 0.0",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("EOF"));
+        let series = |page: &str| -> Vec<String> {
+            page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        };
+        assert_eq!(series(&page), series(&text));
+    }
 }
