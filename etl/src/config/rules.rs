@@ -40,10 +40,11 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn pipeline(&mut self, pipeline: &Pipeline) {
-        if let Some(text) = &pipeline.schedule
-            && let Err(problem) = schedule::check(text)
+        if let Some(schedule) = &pipeline.schedule
+            && let Err(problem) = schedule::timing(schedule)
         {
-            self.fault(&["schedule"], &problem.message, &problem.label);
+            let key = format!("schedule.{}", problem.key);
+            self.fault(&[&key, "schedule"], &problem.message, &problem.label);
         }
         if let Some(csv) = &pipeline.source.csv {
             self.csv(csv);

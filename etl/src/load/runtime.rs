@@ -111,11 +111,12 @@ impl SinkRuntime {
         plan: ReplayPlan,
     ) -> std::io::Result<SinkRuntime> {
         let (spool, workers) = (Arc::new(spool), load.in_flight_max());
+        let books = SinkBooks::of(sink.is_database());
         let parts = Arc::new(Parts {
             name: load.sink_name().to_owned(),
             sink,
             gate: Gate::new(load),
-            books: Arc::new(SinkBooks::default()),
+            books: Arc::new(books),
             disk: Disk::start(&spool, load.sink_name(), workers)?,
             retry: load.retry.clone(),
             mode: load.spool.mode.unwrap_or(begin.mode),

@@ -2,6 +2,7 @@
 //! source once; the source is read; everything is brought to a place where it is
 //! safe; the books are closed.
 
+mod ending;
 mod fleet;
 mod intake;
 mod keeper;
@@ -33,6 +34,7 @@ use crate::stop::{Stop, StopHandle, Urgency};
 use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
 use crate::transform::Chain;
 
+pub use ending::{conclude, not_begun};
 use intake::{Closed, Inlet, Intake};
 use keeper::{Keeper, Kept, Progress};
 use plan::Plan;

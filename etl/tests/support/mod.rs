@@ -9,6 +9,7 @@
 )]
 
 pub mod crash;
+pub mod serving;
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read};
