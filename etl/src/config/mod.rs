@@ -32,9 +32,10 @@ pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, Compression, Concurrency, CsvSource, Extract, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings, Step,
-    Tls,
+    BatchLimits, BatchSettings, Column, ColumnText, ColumnType, Compression, Concurrency,
+    CsvSource, Extract, FileFormat, FileLoad, FilePartition, HttpExtract, HttpFormat, HttpLoad,
+    HttpVersion, Load, ParquetCompression, ParquetLoad, Pipeline, Retry, S3Settings, Secret,
+    Simulated, Source, SpoolMode, SpoolSettings, Step, Tls,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

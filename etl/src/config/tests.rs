@@ -160,7 +160,7 @@ fn overrides_variables_and_defaults_make_the_effective_configuration() {
         Environment::from_pairs([("TOKEN", "canary"), ("WORKERS", "5"), ("OTHER", "1")]);
     let loaded = from_str("p.yaml", text, &sets, &environment).unwrap();
     let sink = &loaded.pipeline.load[0];
-    assert_eq!((sink.workers, sink.batch.records, sink.channel), (5, 7, 2000));
+    assert_eq!((sink.workers(), sink.limits().records, sink.channel()), (5, 7, 2000));
     assert_eq!(sink.http.as_ref().unwrap().token.as_ref().unwrap().expose(), "canary");
     assert_eq!((loaded.variables, loaded.secrets), (2, 1));
     assert_eq!(loaded.place("load.0.workers"), "load.0.workers (p.yaml:7)");

@@ -39,6 +39,11 @@ pub struct UnitError {
 }
 
 impl UnitError {
+    /// `text` is not what `expected` says.
+    pub(crate) fn new(text: &str, expected: &'static str) -> UnitError {
+        UnitError { value: text.to_owned(), expected }
+    }
+
     /// What would be right, without the value: for values that may be secrets.
     #[must_use]
     pub fn expected(&self) -> &'static str {

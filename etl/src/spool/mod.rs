@@ -37,23 +37,25 @@ use std::time::Instant;
 use tracing::warn;
 
 pub use dead::DeadLetter;
+pub(crate) use directory::{Directory, create_durably};
 pub use kept::KeptFiles;
 pub use listing::Entry;
 pub use metadata::{Attempts, clean};
 pub use name::State;
+pub(crate) use name::is_temp;
 pub use open::OpenError;
 pub use read::ReadError;
 pub use stored::Stored;
 pub use usage::{Room, Usage};
 pub use write::{WriteError, WriteErrorKind};
+pub(crate) use write::{NewFile, write_durably};
 
 use crate::batch::Payload;
-use directory::Directory;
 use lock::Lock;
 use metadata::Metadata;
 use name::{BatchName, Name, ShortKey};
 use usage::{Counts, Place};
-use write::{NewFile, Published, write_durably};
+use write::Published;
 
 /// How much a spool may hold and must leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! thousands; each is stated beside its key.
 
 mod extract;
+mod files;
 mod http;
 mod load;
 mod secret;
@@ -18,8 +19,12 @@ use serde::{Deserialize, Serialize};
 
 use super::units::Span;
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
+pub use files::{
+    Column, ColumnText, ColumnType, FileFormat, FileLoad, FilePartition, ParquetCompression,
+    ParquetLoad, S3Settings,
+};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
-pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
+pub use load::{BatchLimits, BatchSettings, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
 pub use step::Step;

@@ -1,0 +1,287 @@
+//! The sinks that write files: JSON and Parquet, to a directory or to S3.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::http::Compression;
+use crate::config::units::UnitError;
+
+/// Write each batch as a JSON file, whole and never overwritten.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileLoad {
+    /// A directory, relative to the pipeline's file, or `s3://bucket/prefix` (default:
+    /// DATA/PIPELINE/processed, under `raw:` DATA/PIPELINE/raw).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What file names begin with (default: the pipeline's name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// How records are laid out (default: json).
+    #[serde(default)]
+    pub format: FileFormat,
+    /// How files are compressed (default: none).
+    #[serde(default)]
+    pub compression: Compression,
+    /// Directories by day, `year=2026/month=11/day=21`; absent, all files are in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<FilePartition>,
+    /// The field with the time that decides the day (default: when the run began).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<String>,
+    /// Settings of an `s3://` path; credentials come from the environment.
+    #[serde(default)]
+    pub s3: S3Settings,
+}
+
+/// How the records of a file are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// One JSON array, indented for people.
+    #[default]
+    Json,
+    /// One record per line.
+    Ndjson,
+}
+
+/// How files are spread over directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FilePartition {
+    /// `year=2026/month=11/day=21`, in UTC.
+    Day,
+}
+
+/// Write each batch as a Parquet file, whole and never overwritten.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParquetLoad {
+    /// A directory, relative to the pipeline's file, or `s3://bucket/prefix` (default:
+    /// DATA/PIPELINE/processed, under `raw:` DATA/PIPELINE/raw).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What file names begin with (default: the pipeline's name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// How column chunks are compressed (default: snappy).
+    #[serde(default)]
+    pub compression: ParquetCompression,
+    /// Columns with their types: boolean, int64, float64, string, decimal(18,4), timestamp,
+    /// date, json, list(TYPE). Columns that are not named here get the type of their first value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schema: BTreeMap<String, ColumnText>,
+    /// A Hive partition, `NAME=VALUE/`: `date`, or the field whose values make directories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// With `partition: date`, the field with the time that decides the day (default: the
+    /// record's `date`, else when the run began).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<String>,
+    /// The most rows in a row group (default: 100000).
+    #[serde(default = "row_group")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub row_group: usize,
+    /// Settings of an `s3://` path; credentials come from the environment.
+    #[serde(default)]
+    pub s3: S3Settings,
+}
+
+/// How a Parquet file's column chunks are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ParquetCompression {
+    /// As they are.
+    None,
+    /// Snappy, which every reader knows.
+    #[default]
+    Snappy,
+    /// Zstandard, level 1: smaller.
+    Zstd,
+}
+
+/// Where an `s3://` path is. Credentials come from `AWS_ACCESS_KEY_ID` and its companions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct S3Settings {
+    /// The address of an S3-compatible store (default: AWS_ENDPOINT_URL, else AWS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The region (default: AWS_REGION, else us-east-1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Lets records travel over plain HTTP to other hosts than this one (default: false).
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+/// The type of a column, as the kept schema writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// `true` or `false`.
+    Boolean,
+    /// Whole numbers of 64 bits.
+    Int64,
+    /// Other numbers.
+    Float64,
+    /// Text.
+    String,
+    /// Exact numbers with so many digits, so many of them after the point.
+    Decimal {
+        /// All digits, at most 38.
+        precision: u8,
+        /// Digits after the point.
+        scale: u8,
+    },
+    /// An instant in UTC, microseconds.
+    Timestamp,
+    /// A day.
+    Date,
+    /// Any value, kept as JSON text.
+    Json,
+    /// A list of values of one type.
+    List(Box<ColumnType>),
+    /// An object with known fields.
+    Struct(Vec<Column>),
+}
+
+/// One named column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name, as the records have it.
+    pub name: String,
+    /// What its values are.
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+}
+
+/// A column's type as a pipeline writes it: `decimal(18,4)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnText(pub ColumnType);
+
+const COLUMN_EXPECTED: &str = "a column type; boolean, int64, float64, string, \
+                               decimal(18,4), timestamp, date, json or list(TYPE)";
+
+impl FromStr for ColumnText {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let error = || UnitError::new(text, COLUMN_EXPECTED);
+        let text = text.trim();
+        let inside = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        let kind = match text {
+            "boolean" => ColumnType::Boolean,
+            "int64" => ColumnType::Int64,
+            "float64" => ColumnType::Float64,
+            "string" => ColumnType::String,
+            "timestamp" => ColumnType::Timestamp,
+            "date" => ColumnType::Date,
+            "json" => ColumnType::Json,
+            _ => match (inside("list"), inside("decimal")) {
+                (Some(items), _) => ColumnType::List(Box::new(items.parse::<ColumnText>()?.0)),
+                (_, Some(digits)) => decimal(digits).ok_or_else(error)?,
+                _ => return Err(error()),
+            },
+        };
+        Ok(ColumnText(kind))
+    }
+}
+
+fn decimal(digits: &str) -> Option<ColumnType> {
+    let (precision, scale) = digits.split_once(',')?;
+    let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+    let fits = (1..=38).contains(&precision) && scale <= precision;
+    fits.then_some(ColumnType::Decimal { precision, scale })
+}
+
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ColumnType::Boolean => f.write_str("boolean"),
+            ColumnType::Int64 => f.write_str("int64"),
+            ColumnType::Float64 => f.write_str("float64"),
+            ColumnType::String => f.write_str("string"),
+            ColumnType::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
+            ColumnType::Timestamp => f.write_str("timestamp"),
+            ColumnType::Date => f.write_str("date"),
+            ColumnType::Json => f.write_str("json"),
+            ColumnType::List(items) => write!(f, "list({items})"),
+            ColumnType::Struct(_) => f.write_str("struct"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ColumnText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for ColumnText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl JsonSchema for ColumnText {
+    fn schema_name() -> Cow<'static, str> {
+        "ColumnType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A column's type",
+            "pattern": r"^\s*(list\()*(boolean|int64|float64|string|timestamp|date|json|decimal\(\s*[0-9]+\s*,\s*[0-9]+\s*\))\)*\s*$",
+            "examples": ["decimal(18,4)"],
+        })
+    }
+}
+
+impl FileLoad {
+    /// Whether the files go to an object store.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        is_remote(self.path.as_deref())
+    }
+}
+
+impl ParquetLoad {
+    /// Whether the files go to an object store.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        is_remote(self.path.as_deref())
+    }
+}
+
+fn is_remote(path: Option<&str>) -> bool {
+    path.is_some_and(|path| path.contains("://"))
+}
+
+fn row_group() -> usize {
+    100_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ColumnText, ColumnType};
+
+    #[test]
+    fn column_types_are_read_and_written_back() {
+        for text in ["int64", "decimal(18,4)", "list(string)", "list(list(decimal(38,0)))"] {
+            assert_eq!(text.parse::<ColumnText>().map(|kind| kind.0.to_string()).as_deref(), Ok(text));
+        }
+        let kind = "decimal( 10 , 2 )".parse();
+        assert_eq!(kind, Ok(ColumnText(ColumnType::Decimal { precision: 10, scale: 2 })));
+        for wrong in ["int", "decimal", "decimal(39,0)", "decimal(3,4)", "list()", "list(int64", ""] {
+            assert!(wrong.parse::<ColumnText>().is_err(), "{wrong}");
+        }
+    }
+}
