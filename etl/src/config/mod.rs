@@ -27,13 +27,15 @@ mod units;
 mod validate;
 mod variables;
 
+#[cfg(feature = "s3")]
+pub(crate) use address::Address;
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
     BatchLimits, BatchSettings, Column, ColumnText, ColumnType, Compression, Concurrency,
-    CsvSource, Extract, FileFormat, FileLoad, FilePartition, HttpExtract, HttpFormat, HttpLoad,
+    CsvSource, Extract, FileFormat, FileLoad, HttpExtract, HttpFormat, HttpLoad,
     HttpVersion, Load, ParquetCompression, ParquetLoad, Pipeline, Retry, S3Settings, Secret,
     Simulated, Source, SpoolMode, SpoolSettings, Step, Tls,
 };

@@ -8,7 +8,7 @@ use super::files::partition::Partition;
 use super::files::{self, FilesError, FilesSink, JsonFiles, Place};
 use super::http_sink::{self, HttpSink, HttpSinkError};
 use super::sink::Sink;
-use crate::config::{FileLoad, FilePartition, Load, ParquetLoad};
+use crate::config::{FileLoad, Load, ParquetLoad};
 use crate::telemetry::SinkInput;
 
 /// What a sink may know of its pipeline.
@@ -56,10 +56,7 @@ pub fn build(load: &Load, home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, SinkErro
 fn file_sink(load: &Load, file: &FileLoad, home: &SinkHome<'_>) -> Result<FilesSink, FilesError> {
     let encoder = JsonFiles {
         prefix: file.prefix.clone().unwrap_or_else(|| home.pipeline.to_owned()),
-        partition: match file.partition {
-            None => Partition::None,
-            Some(FilePartition::Day) => Partition::Day(file.partition_by.clone()),
-        },
+        partition: Partition::new(file.partition.as_deref(), file.partition_by.clone()),
         format: file.format,
         compression: file.compression,
     };

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::http::Compression;
+use super::http::{Compression, Tls};
 use crate::config::units::UnitError;
 
 /// Write each batch as a JSON file, whole and never overwritten.
@@ -28,10 +28,12 @@ pub struct FileLoad {
     /// How files are compressed (default: none).
     #[serde(default)]
     pub compression: Compression,
-    /// Directories by day, `year=2026/month=11/day=21`; absent, all files are in one.
+    /// Directories: `day` is `year=2026/month=11/day=21`, `date` is `date=2026-11-21`, any
+    /// other name is the field whose values make them. Absent, all files are in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partition: Option<FilePartition>,
-    /// The field with the time that decides the day (default: when the run began).
+    pub partition: Option<String>,
+    /// With `partition: day` or `date`, the field with the time that decides (default: when
+    /// the run began; for `date` first the record's field `date`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_by: Option<String>,
     /// Settings of an `s3://` path; credentials come from the environment.
@@ -48,14 +50,6 @@ pub enum FileFormat {
     Json,
     /// One record per line.
     Ndjson,
-}
-
-/// How files are spread over directories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FilePartition {
-    /// `year=2026/month=11/day=21`, in UTC.
-    Day,
 }
 
 /// Write each batch as a Parquet file, whole and never overwritten.
@@ -76,11 +70,12 @@ pub struct ParquetLoad {
     /// date, json, list(TYPE). Columns that are not named here get the type of their first value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schema: BTreeMap<String, ColumnText>,
-    /// A Hive partition, `NAME=VALUE/`: `date`, or the field whose values make directories.
+    /// Directories: `date` is `date=2026-11-21`, `day` is `year=2026/month=11/day=21`, any
+    /// other name is the field whose values make them. Absent, all files are in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,
-    /// With `partition: date`, the field with the time that decides the day (default: the
-    /// record's `date`, else when the run began).
+    /// With `partition: date` or `day`, the field with the time that decides (default: when
+    /// the run began; for `date` first the record's field `date`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_by: Option<String>,
     /// The most rows in a row group (default: 100000).
@@ -118,6 +113,9 @@ pub struct S3Settings {
     /// Lets records travel over plain HTTP to other hosts than this one (default: false).
     #[serde(default)]
     pub allow_http: bool,
+    /// TLS settings.
+    #[serde(default)]
+    pub tls: Tls,
 }
 
 /// The type of a column, as the kept schema writes it.

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::units::Span;
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use files::{
-    Column, ColumnText, ColumnType, FileFormat, FileLoad, FilePartition, ParquetCompression,
-    ParquetLoad, S3Settings,
+    Column, ColumnText, ColumnType, FileFormat, FileLoad, ParquetCompression, ParquetLoad,
+    S3Settings,
 };
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, BatchSettings, Concurrency, Load, Retry, SpoolMode, SpoolSettings};

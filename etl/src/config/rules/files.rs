@@ -11,12 +11,7 @@ impl Rules<'_> {
     pub(super) fn load_file(&mut self, file: &FileLoad, at: &str) {
         self.place(file.path.as_deref(), &file.s3, at);
         self.prefix(file.prefix.as_deref(), at);
-        if file.partition_by.is_some() && file.partition.is_none() {
-            let message = format!("{}: partition_by without partition", shown(at));
-            let keys = [format!("{at}.partition_by"), format!("{at}.partition")];
-            self.fault(&[&keys[0], &keys[1]], &message, "add `partition: day`");
-        }
-        self.field(file.partition_by.as_deref(), &format!("{at}.partition_by"));
+        self.partition(file.partition.as_deref(), file.partition_by.as_deref(), at);
     }
 
     pub(super) fn load_parquet(&mut self, parquet: &ParquetLoad, at: &str) {
@@ -27,18 +22,22 @@ impl Rules<'_> {
         }
         self.place(parquet.path.as_deref(), &parquet.s3, at);
         self.prefix(parquet.prefix.as_deref(), at);
-        let (partition, by) = (format!("{at}.partition"), format!("{at}.partition_by"));
-        if parquet.partition_by.is_some() && parquet.partition.as_deref() != Some("date") {
-            let message = format!("{}: partition_by is for `partition: date`", shown(at));
-            let help = "other partitions take the field of their own name";
-            self.fault(&[&by, &partition], &message, help);
-        }
-        self.field(parquet.partition.as_deref(), &partition);
-        self.field(parquet.partition_by.as_deref(), &by);
+        self.partition(parquet.partition.as_deref(), parquet.partition_by.as_deref(), at);
         if parquet.schema.keys().any(String::is_empty) {
             let message = format!("{}: a column has an empty name", shown(at));
             self.fault(&[&format!("{at}.schema")], &message, "give it a name");
         }
+    }
+
+    fn partition(&mut self, partition: Option<&str>, by: Option<&str>, at: &str) {
+        let keys = [format!("{at}.partition_by"), format!("{at}.partition")];
+        if by.is_some() && !matches!(partition, Some("day" | "date")) {
+            let message = format!("{}: partition_by is for partitions by day", shown(at));
+            let help = "add partition: date; other partitions take the field of their own name";
+            self.fault(&[&keys[0], &keys[1]], &message, help);
+        }
+        self.field(by, &keys[0]);
+        self.field(partition, &keys[1]);
     }
 
     /// A directory or a place in S3.
@@ -72,6 +71,7 @@ impl Rules<'_> {
             let message = format!("{}: this etl was built without S3", shown(&key));
             self.fault(&[&key], &message, "build it with: cargo build --release --features s3");
         }
+        self.named_file(s3.tls.ca.as_deref(), &format!("{at}.s3.tls.ca"));
         if let Some(endpoint) = &s3.endpoint {
             let key = format!("{at}.s3.endpoint");
             match Address::parse(endpoint) {

@@ -19,7 +19,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A local directory, made when the first file is written.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(in crate::load) struct Local {
     root: PathBuf,
     /// Directories already searched for what a crash left behind.
     swept: Mutex<std::collections::HashSet<PathBuf>>,
@@ -27,7 +27,7 @@ pub(super) struct Local {
 
 /// Why a file is not there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LocalError {
+pub(in crate::load) enum LocalError {
     /// The system refused.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -89,6 +89,18 @@ impl Place {
             None => Ok(Place::Local(Local::new(default.to_owned()))),
         }
     }
+
+    /// Puts a file where disk threads do not write.
+    async fn upload(&self, draft: Draft) -> Result<(), Answer> {
+        match self {
+            Place::Local(_) => {
+                drop(draft);
+                Ok(())
+            }
+            #[cfg(feature = "s3")]
+            Place::Bucket(bucket) => bucket.publish(draft).await,
+        }
+    }
 }
 
 #[cfg(feature = "s3")]
@@ -141,17 +153,14 @@ impl FilesSink {
     async fn attempt(&self, payload: &Payload) -> Answer {
         let payload = payload.clone();
         let done = self.disk.run(move |work| work.encode_and_publish(&payload)).await;
-        let (failed, _remote) = match done {
+        let (failed, remote) = match done {
             Ok(Ok(done)) => done,
             Ok(Err(answer)) => return answer,
             Err(error) => return Answer::Retry(Failure::without_answer(error.to_string())),
         };
-        #[cfg(feature = "s3")]
-        if let Place::Bucket(bucket) = &*self.place {
-            for draft in _remote {
-                if let Err(answer) = bucket.publish(draft).await {
-                    return answer;
-                }
+        for draft in remote {
+            if let Err(answer) = self.place.upload(draft).await {
+                return answer;
             }
         }
         if failed.is_empty() { Answer::Delivered } else { Answer::Partial(failed) }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::record::{Fields, text};
-use super::time::{self, Day};
+use super::record::{Fields, instant, text};
+use super::time::Day;
 use crate::batch::{Payload, run_began};
 use crate::http::printable;
 use crate::load::answer::FailedRecord;
@@ -18,8 +18,6 @@ const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 const PARTITIONS_MAX: usize = 1000;
 /// Of a directory's name; file systems take 255 bytes.
 const NAME_BYTES_MAX: usize = 240;
-/// Epoch times above this are milliseconds (the year 5138 in seconds).
-const SECONDS_MAX: f64 = 1e11;
 
 /// How records are spread over directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +42,18 @@ pub(in crate::load) struct Spread {
 }
 
 impl Partition {
+    /// What a sink's settings say: `day`, `date`, or a field's name.
+    pub fn new(partition: Option<&str>, by: Option<String>) -> Partition {
+        match partition {
+            None => Partition::None,
+            Some("day") => Partition::Day(by),
+            Some("date") => Partition::Date(by),
+            Some(field) => Partition::Field(field.to_owned()),
+        }
+    }
+
     /// The field that the directories' names hold, so that the files need not.
+    #[cfg(feature = "parquet")]
     pub fn left_out(&self) -> Option<&str> {
         match self {
             Partition::Date(None) => Some("date"),
@@ -142,15 +151,7 @@ fn date_directory(day: Option<Day>) -> String {
 
 /// The day of a time: RFC 3339, or Unix seconds or milliseconds.
 fn day_of(name: &str, value: &RawValue) -> Result<Day, String> {
-    let micros = match text(value) {
-        Some(text) => time::parse(&text),
-        None => value.get().parse::<f64>().ok().and_then(|number| {
-            let seconds = if number.abs() < SECONDS_MAX { number } else { number / 1000.0 };
-            // The cast saturates; the check keeps what it would change out.
-            (seconds.abs() < SECONDS_MAX).then_some((seconds * 1e6) as i64)
-        }),
-    };
-    micros.map(Day::of_micros).ok_or_else(|| {
+    instant(value).map(Day::of_micros).ok_or_else(|| {
         format!("{name}: {} is not a time such as 2026-11-21T12:25:30Z", shown(value))
     })
 }

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::time;
+
 /// The fields of a JSON object, in their order. Of a name that comes twice, the last holds.
 #[derive(Debug, Default)]
 pub(in crate::load) struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -55,6 +57,20 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 /// The text of a JSON string; `None` for any other value.
 pub(in crate::load) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Name<'_>>(value.get()).ok().map(|Name(text)| text)
+}
+
+/// Microseconds since 1970 of a time in RFC 3339, or of a number of Unix seconds or, where
+/// it is too large for those, milliseconds.
+pub(in crate::load) fn instant(value: &RawValue) -> Option<i64> {
+    /// Seconds in the year 5138, milliseconds in 1973.
+    const SECONDS_MAX: f64 = 1e11;
+    if let Some(text) = text(value) {
+        return time::parse(&text);
+    }
+    let number = value.get().parse::<f64>().ok()?;
+    let (per_second, most) = if number.abs() < SECONDS_MAX { (1e6, 1e11) } else { (1e3, 1e14) };
+    // Rounded, because 0.000001 is not exactly a millionth in binary.
+    (number.abs() < most).then_some((number * per_second).round() as i64)
 }
 
 #[cfg(test)]
