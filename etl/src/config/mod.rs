@@ -35,9 +35,9 @@ pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
     BatchLimits, BatchSettings, Column, ColumnText, ColumnType, Compression, Concurrency,
-    CsvSource, Extract, FileFormat, FileLoad, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Load, ParquetCompression, ParquetLoad, Pipeline, Retry, S3Settings, Secret,
-    Simulated, Source, SpoolMode, SpoolSettings, Step, Tls,
+    CsvSource, Extract, FileFormat, FileLoad, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Load,
+    ParquetCompression, ParquetLoad, Pipeline, Retry, S3Settings, Secret, Simulated, Source,
+    SpoolMode, SpoolSettings, Step, Tls,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

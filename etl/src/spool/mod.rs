@@ -9,7 +9,7 @@
 
 mod dead;
 mod directory;
-mod fault;
+pub(crate) mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gzip;
@@ -47,8 +47,8 @@ pub use open::OpenError;
 pub use read::ReadError;
 pub use stored::Stored;
 pub use usage::{Room, Usage};
-pub use write::{WriteError, WriteErrorKind};
 pub(crate) use write::{NewFile, write_durably};
+pub use write::{WriteError, WriteErrorKind};
 
 use crate::batch::Payload;
 use lock::Lock;

@@ -9,6 +9,7 @@
 )]
 
 pub mod crash;
+pub mod files;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -274,11 +274,15 @@ mod tests {
     #[test]
     fn column_types_are_read_and_written_back() {
         for text in ["int64", "decimal(18,4)", "list(string)", "list(list(decimal(38,0)))"] {
-            assert_eq!(text.parse::<ColumnText>().map(|kind| kind.0.to_string()).as_deref(), Ok(text));
+            assert_eq!(
+                text.parse::<ColumnText>().map(|kind| kind.0.to_string()).as_deref(),
+                Ok(text)
+            );
         }
         let kind = "decimal( 10 , 2 )".parse();
         assert_eq!(kind, Ok(ColumnText(ColumnType::Decimal { precision: 10, scale: 2 })));
-        for wrong in ["int", "decimal", "decimal(39,0)", "decimal(3,4)", "list()", "list(int64", ""] {
+        for wrong in ["int", "decimal", "decimal(39,0)", "decimal(3,4)", "list()", "list(int64", ""]
+        {
             assert!(wrong.parse::<ColumnText>().is_err(), "{wrong}");
         }
     }

@@ -81,7 +81,8 @@ impl Rules<'_> {
                 }
                 Ok(address) if address.is_exposed() && !s3.allow_http => {
                     let message = format!("{}: records would travel unencrypted", shown(&key));
-                    let help = "use https; or, where the network itself is trusted, allow_http: true";
+                    let help =
+                        "use https; or, where the network itself is trusted, allow_http: true";
                     self.fault(&[&key, &format!("{at}.s3.allow_http")], &message, help);
                 }
                 Ok(_) => {}

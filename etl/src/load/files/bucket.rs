@@ -160,9 +160,7 @@ fn answer(error: &Error) -> Answer {
         Error::PermissionDenied { .. } => Answer::Refused(failure(Some(403))),
         // The answer to a PUT: there is no such bucket.
         Error::NotFound { .. } => Answer::Refused(failure(Some(404))),
-        Error::NotSupported { .. } | Error::NotImplemented { .. } => {
-            Answer::Refused(failure(None))
-        }
+        Error::NotSupported { .. } | Error::NotImplemented { .. } => Answer::Refused(failure(None)),
         _ => Answer::Retry(failure(None)),
     }
 }

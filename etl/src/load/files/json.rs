@@ -58,7 +58,8 @@ impl JsonFiles {
             FileFormat::Ndjson => {
                 for row in rows {
                     // Line breaks within a record of another program's making are blanks.
-                    let line = row.iter().map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte });
+                    let line =
+                        row.iter().map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte });
                     text.extend(line);
                     text.push(b'\n');
                 }

@@ -184,6 +184,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::spool::fault::{Plan, with_plan};
 
     fn draft(steps: &[&str], bytes: &'static [u8]) -> Draft {
         let directories = steps.iter().map(|step| (*step).to_owned()).collect();
@@ -201,6 +202,36 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    /// Whatever fails and wherever the process dies, there is the whole file or none, and
+    /// the same batch makes it whole afterwards.
+    #[test]
+    fn no_failure_and_no_crash_leaves_half_a_file() {
+        let whole = draft(&["date=1"], b"one");
+        let publish = |home: &Path, plan| {
+            let local = Local::new(home.to_owned());
+            with_plan(plan, || local.publish(&whole))
+        };
+        let home = tempfile::tempdir().unwrap();
+        let (done, operations) = publish(home.path(), Plan::Watch);
+        done.unwrap();
+        let errnos = [rustix::io::Errno::NOSPC, rustix::io::Errno::IO, rustix::io::Errno::DQUOT];
+        for at in 0..operations.len() {
+            let plans = errnos.map(|errno| Plan::FailOne(at, errno.raw_os_error()));
+            for plan in plans.into_iter().chain([Plan::Crash(at)]) {
+                let home = tempfile::tempdir().unwrap();
+                let error = publish(home.path(), plan).0.unwrap_err();
+                if matches!(plan, Plan::FailOne(..)) {
+                    assert!(matches!(error.answer(), Answer::Retry(_)), "{plan:?}: {error}");
+                }
+                let path = home.path().join("date=1/a.json");
+                let there = std::fs::read(&path).ok();
+                assert!(there.is_none_or(|there| there == b"one"), "{plan:?}");
+                publish(home.path(), Plan::Watch).0.unwrap();
+                assert_eq!(std::fs::read(&path).unwrap(), b"one", "{plan:?}");
+            }
+        }
     }
 
     #[test]

@@ -174,12 +174,11 @@ impl Work {
         &self,
         payload: &Payload,
     ) -> Result<(Vec<FailedRecord>, Vec<Draft>), Answer> {
-        let Encoded { drafts, mut failed } = self.encoder.encode(payload).map_err(|unfit| {
-            match unfit {
+        let Encoded { drafts, mut failed } =
+            self.encoder.encode(payload).map_err(|unfit| match unfit {
                 Unfit::Refused(reason) => Answer::Refused(Failure::without_answer(reason)),
                 Unfit::Broken(reason) => Answer::Retry(Failure::without_answer(reason)),
-            }
-        })?;
+            })?;
         failed.sort_by_key(|record| record.index);
         match &*self.place {
             Place::Local(local) => {

@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn days_come_from_the_run_or_from_a_field() {
-        let row = r#"[{"at":"2026-11-21T01:30:00+02:00"},{"at":1795263930},{"at":1795263930000},{}]"#;
+        let row =
+            r#"[{"at":"2026-11-21T01:30:00+02:00"},{"at":1795263930},{"at":1795263930000},{}]"#;
         assert_eq!(directories(&Partition::None, row), [""]);
         assert_eq!(directories(&Partition::Day(None), row), ["year=2026/month=11/day=21"]);
         assert_eq!(directories(&Partition::Date(None), row), ["date=2026-11-21"]);
@@ -231,7 +232,8 @@ mod tests {
     #[test]
     fn hostile_values_stay_in_their_directory() {
         let field = Partition::Field("c/d".to_owned());
-        let rows = r#"[{"c/d":"../../etc"},{"c/d":".."},{"c/d":"a\u0000b\n"},{"c/d":""},{"c/d":7}]"#;
+        let rows =
+            r#"[{"c/d":"../../etc"},{"c/d":".."},{"c/d":"a\u0000b\n"},{"c/d":""},{"c/d":7}]"#;
         assert_eq!(
             directories(&field, rows),
             [

@@ -26,8 +26,7 @@ impl Day {
         let shifted = days + 719_468;
         let era = shifted.div_euclid(146_097);
         let of_era = shifted.rem_euclid(146_097);
-        let year_of_era =
-            (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
         let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let from_march = (5 * of_year + 2) / 153;
         let day = of_year - (153 * from_march + 2) / 5 + 1;
@@ -154,7 +153,8 @@ mod tests {
         }
         assert_eq!(Day::from_days(0).to_string(), "1970-01-01");
         assert_eq!(Day::parse("2000-02-29").and_then(Day::days), Some(11_016));
-        for wrong in ["2026-02-29", "1900-02-29", "2026-13-01", "2026-00-10", "2026-04-31", "26-1-1"]
+        for wrong in
+            ["2026-02-29", "1900-02-29", "2026-13-01", "2026-00-10", "2026-04-31", "26-1-1"]
         {
             assert_eq!(Day::parse(wrong), None, "{wrong}");
         }

@@ -73,18 +73,19 @@ fn cell<'a>(kind: &ColumnType, value: &'a RawValue) -> Result<Cell<'a>, String> 
         ColumnType::String => text(value).map(Cell::Text),
         ColumnType::Json => Some(Cell::Text(Cow::Borrowed(raw))),
         ColumnType::Timestamp => instant(value).map(Cell::Int),
-        ColumnType::Date => {
-            text(value).and_then(|text| Day::parse(&text)?.days()).map(Cell::Int)
-        }
+        ColumnType::Date => text(value).and_then(|text| Day::parse(&text)?.days()).map(Cell::Int),
         ColumnType::Decimal { precision, scale } => {
             let digits = text(value).unwrap_or(Cow::Borrowed(raw));
             decimal(&digits, *precision, *scale).map(Cell::Decimal)
         }
         ColumnType::List(items) if raw.starts_with('[') => {
-            let item = |(at, item)| {
-                cell(items, item).map_err(|reason| format!("[{at}]{reason}"))
-            };
-            return list(value).into_iter().enumerate().map(item).collect::<Result<_, _>>().map(Cell::List);
+            let item = |(at, item)| cell(items, item).map_err(|reason| format!("[{at}]{reason}"));
+            return list(value)
+                .into_iter()
+                .enumerate()
+                .map(item)
+                .collect::<Result<_, _>>()
+                .map(Cell::List);
         }
         ColumnType::Struct(columns) => match Fields::of(raw.as_bytes()) {
             Some(fields) => return object(columns, &fields).map(Cell::Struct),

@@ -179,7 +179,7 @@ fn infer(value: &RawValue, depth: usize) -> Option<ColumnType> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
-    use super::{leaves, learn};
+    use super::{learn, leaves};
     use crate::config::Column;
 
     fn learned(kept: &[Column], rows: &[&str]) -> Vec<Column> {

@@ -188,10 +188,8 @@ fn abandoned(known: &InputState, name: &str) -> String {
 fn rows_digest(pipeline: &Pipeline, csv: &CsvSource) -> String {
     let sinks = |loads: &[crate::config::Load]| -> Vec<serde_json::Value> {
         let limits = |load: &crate::config::Load| {
-            {
             let batch = load.limits();
             json!([load.sink_name(), batch.records, batch.bytes.0])
-        }
         };
         loads.iter().map(limits).collect()
     };
