@@ -1,7 +1,7 @@
 //! What the tests of sinks that write files share: what the files hold, read back by other
 //! programs than the one that wrote them where there is one.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -88,21 +88,17 @@ impl Store {
     pub fn start() -> Store {
         let program = "import sys\n\
             from moto.server import ThreadedMotoServer\n\
-            server = ThreadedMotoServer(ip_address='127.0.0.1', port=int(sys.argv[1]))\n\
+            server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)\n\
             server.start()\n\
             print(server.get_host_and_port()[1], flush=True)\n\
             sys.stdin.read()";
-        Store::with(program, "0")
-    }
-
-    fn with(program: &str, port: &str) -> Store {
-        use std::io::BufRead;
         let mut command = python();
-        command.args(["-c", program, port]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // It ends with its standard input, so also with this process.
+        command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = command.stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let store = Store { server, url: format!("http://127.0.0.1:{}", line.trim()) };
+        let mut port = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let store = Store { server, url: format!("http://127.0.0.1:{}", port.trim()) };
         store.ask("s3.create_bucket(Bucket='bucket'); print('[]')");
         store
     }

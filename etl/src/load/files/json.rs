@@ -22,7 +22,7 @@ impl Encoder for JsonFiles {
     fn encode(&self, payload: &Payload) -> Result<Encoded, Unfit> {
         let spread = self.partition.spread(payload).map_err(Unfit::Refused)?;
         let rows: Vec<&[u8]> = payload.rows().collect();
-        let name = file_name(&self.prefix, payload, self.extension());
+        let name = file_name(&self.prefix, payload, &spread.failed, self.extension());
         let mut encoded = Encoded { drafts: Vec::new(), failed: spread.failed };
         for (directories, indices) in spread.groups {
             let text = self.text(indices.iter().map(|index| rows[*index]));

@@ -130,16 +130,18 @@ impl Encoder for ParquetFiles {
             .schema
             .learn(&rows, self.partition.left_out())
             .map_err(|error| Unfit::Broken(error.to_string()))?;
-        let name = file_name(&self.prefix, payload, "parquet");
         let mut encoded = Encoded { drafts: Vec::new(), failed: spread.failed };
         for (directories, indices) in spread.groups {
             let file = self
                 .file(payload, &rows, &indices, &columns, &mut encoded.failed)
                 .map_err(Unfit::broken)?;
             if let Some(bytes) = file {
-                encoded.drafts.push(Draft { directories, name: name.clone(), bytes });
+                encoded.drafts.push(Draft { directories, name: String::new(), bytes });
             }
         }
+        // Known only now, which records are in none.
+        let name = file_name(&self.prefix, payload, &encoded.failed, "parquet");
+        encoded.drafts.iter_mut().for_each(|draft| draft.name.clone_from(&name));
         Ok(encoded)
     }
 }
