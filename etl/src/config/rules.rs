@@ -2,6 +2,7 @@
 //! schedules. A rule stays silent where one of its keys is already reported.
 
 mod database;
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node, outcome: &Outcome) -> Vec<
     rules.errors
 }
 
-struct Rules<'a> {
+pub(super) struct Rules<'a> {
     root: &'a Node,
     tainted: &'a BTreeSet<String>,
     origins: &'a BTreeMap<String, (Extent, Vec<String>)>,
@@ -149,26 +150,33 @@ impl Rules<'_> {
 
     fn load(&mut self, load: &Load, at: &str) {
         let key = |name: &str| format!("{at}.{name}");
-        if load.batch.records > load.channel {
+        let batch = load.limits();
+        if batch.records > load.channel() {
             let message = format!("{}: batch.records is more than channel", shown(at));
             let keys = [key("batch.records"), key("channel")];
             self.fault(&[&keys[0], &keys[1]], &message, "such a batch would never fill");
         }
         self.retry(&load.retry, at);
-        self.longer_than_nothing(&key("timeout"), load.timeout);
-        self.not_empty(&key("batch.bytes"), load.batch.bytes.0);
-        if load.batch.bytes.0 > BATCH_BYTES_MAX {
+        self.longer_than_nothing(&key("timeout"), load.timeout());
+        self.not_empty(&key("batch.bytes"), batch.bytes.0);
+        if batch.bytes.0 > BATCH_BYTES_MAX {
             let message = format!("{}: batch.bytes is more than 256MiB", shown(at));
             let help = "the spool keeps no larger batch; 1MiB to 16MiB suits most APIs";
             self.fault(&[&key("batch.bytes")], &message, help);
         }
-        if load.spool.max_bytes < load.batch.bytes {
+        if load.spool.max_bytes < batch.bytes {
             let message = format!("{}: the spool cannot hold a single batch", shown(at));
             let keys = [key("spool.max_bytes"), key("batch.bytes")];
             self.fault(&[&keys[0], &keys[1]], &message, "at least as much as `batch.bytes`");
         }
         if let Some(http) = &load.http {
             self.load_http(http, &key("http"));
+        }
+        if let Some(file) = &load.file {
+            self.load_file(file, &key("file"));
+        }
+        if let Some(parquet) = &load.parquet {
+            self.load_parquet(parquet, &key("parquet"));
         }
         if let Some((kind, database)) = load.database_load() {
             self.load_database(kind, database, &key(kind));
@@ -295,7 +303,7 @@ impl Rules<'_> {
     }
 
     /// Adds an error at the first of the keys that is written in the file.
-    fn fault(&mut self, keys: &[&str], message: &str, label: &str) {
+    pub(super) fn fault(&mut self, keys: &[&str], message: &str, label: &str) {
         if keys.iter().any(|key| self.is_tainted(key)) {
             return;
         }
@@ -315,7 +323,7 @@ fn covers(parent: &str, key: &str) -> bool {
 }
 
 /// `load.0.http` as `load[0].http`.
-fn shown(dotted: &str) -> String {
+pub(super) fn shown(dotted: &str) -> String {
     let mut out = String::new();
     for step in dotted.split('.') {
         if step.parse::<usize>().is_ok() {

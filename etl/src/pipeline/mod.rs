@@ -117,9 +117,9 @@ impl Run {
         let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
         let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
         let mut ready = Vec::new();
-        let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home };
         for (input, load) in raw.chain(transformed) {
             let spool = open_spool(&home, load)?;
+            let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home, input };
             ready.push((input, load, build_sink(load, &sink_home)?, spool));
         }
         let options = pipeline.load.first().map_or_else(
@@ -268,7 +268,7 @@ fn inlets(pipeline: &Pipeline, plan: &Plan, sinks: &[(SinkInput, SinkRuntime)]) 
             let keys = KeyContext::new(&pipeline.name, name, &plan.run_id);
             let start = plan.start(name);
             let cuts = plan.cuts.get(name).into_iter().flatten().copied();
-            let builder = BatchBuilder::new(&load.batch, keys, plan.run_id.clone(), start);
+            let builder = BatchBuilder::new(&load.limits(), keys, plan.run_id.clone(), start);
             let builder = builder.with_cuts(cuts);
             Inlet { input: *input, builder, outlet: sink.outlet(), start }
         })

@@ -7,6 +7,7 @@
 mod columns;
 mod database;
 mod extract;
+mod files;
 mod http;
 mod load;
 mod rest;
@@ -25,8 +26,12 @@ use crate::schedule::Timing;
 pub use columns::{Column, ColumnType, Columns, Generated};
 pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
+pub use files::{
+    FileFormat, FileLoad, ParquetColumn, ParquetCompression, ParquetLoad, ParquetType,
+    ParquetTypeText, S3Settings,
+};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
-pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
+pub use load::{BatchLimits, BatchSettings, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
 pub use rest::{
     ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers,
     Pagination, RestFormat, RestMethod, RestSource,
