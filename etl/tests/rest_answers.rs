@@ -465,7 +465,7 @@ async fn ten_thousand_pages_stream_in_little_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_a_gigabyte_streams_in_little_memory() {
     const LINE: usize = 8 * 1024;
-    let mib = times("ETL_REST_MIB", 256);
+    let mib = times("ETL_REST_MIB", 160);
     let lines = mib * 1024 * 1024 / LINE as u64;
     let api = Api::streaming(move |_, out| {
         write!(out, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", lines * LINE as u64)?;
