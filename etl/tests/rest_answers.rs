@@ -1,7 +1,11 @@
 //! What an API may answer: refusals, lies, compressed and broken bodies, bad records,
 //! a gigabyte. Each is a clear message, and costs nothing that was loaded before.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failed step is a failed test, and figures are for people"
+)]
 
 #[path = "support/api.rs"]
 mod api;
