@@ -406,66 +406,6 @@ load:
     }
 
     #[test]
-    fn each_rule_of_an_api_refuses_its_mistake() {
-        let csv = "csv: { path: a.csv, header: false, columns: [ip, host] }\nextract:\n  http: { url: 'http://{ip}/cpu' }\n";
-        let csv = csv.trim_end();
-        for (rest, message) in [
-            ("url: 'ftp://h/'", "is not an http or https address"),
-            ("url: 'http://h/', auth: { bearer: abc }", "unencrypted"),
-            ("url: 'http://h/', auth: { basic: { user: a, password: b } }", "unencrypted"),
-            ("url: 'http://h/', headers: { X-API-Key: abc }", "unencrypted"),
-            ("url: 'https://h/', auth: { bearer: 'a b' }", "no header can carry"),
-            ("url: 'https://h/', auth: { basic: { user: 'a:b', password: b } }", "colon"),
-            ("url: 'https://h/', auth: { api_key: { key: abc } }", "not exactly one place"),
-            (
-                "url: 'https://h/', auth: { api_key: { key: a, header: X, query: x } }",
-                "not exactly one",
-            ),
-            (
-                "url: 'https://h/', auth: { api_key: { key: a, header: 'a b' } }",
-                "not a header's name",
-            ),
-            (
-                "url: 'https://h/', auth: { oauth2: { token_url: 'http://h/', client_id: a, client_secret: b } }",
-                "unencrypted",
-            ),
-            (
-                "url: 'https://h/', auth: { oauth2: { token_url: 'https://h/', client_id: '', client_secret: b } }",
-                "client_id is empty",
-            ),
-            (
-                "url: 'https://h/', auth: { bearer: a }, headers: { Authorization: b }",
-                "set by the token",
-            ),
-            ("url: 'https://h/', body: '{}'", "a GET has no body"),
-            ("url: 'https://h/', method: POST, body: '{'", "is not JSON"),
-            ("url: 'https://h/', records: a", "not a JSON Pointer"),
-            ("url: 'https://h/', format: ndjson, records: /a", "every line is a record"),
-            (
-                "url: 'https://h/', format: ndjson, pagination: { next: { pointer: /a } }",
-                "no place",
-            ),
-            ("url: 'https://h/', pagination: { cursor: { pointer: a } }", "not a JSON Pointer"),
-            (
-                "url: 'https://h/', pagination: { page: { size_param: n } }",
-                "size_param without size",
-            ),
-            ("url: 'https://h/', pagination: { offset: { param: '' } }", "is empty"),
-            ("url: 'https://h/', incremental: { field: a, param: b }", "not a JSON Pointer"),
-            ("url: 'https://h/', retry: { base: 31s }", "longer than the longest"),
-            ("url: 'https://h/', timeout: 0s", "no time at all"),
-            ("url: 'https://h/', max_body: 0B", "is zero"),
-        ] {
-            let found = only_error(csv, &format!("rest: {{ {rest} }}")).0;
-            assert!(found.contains(message) && !found.is_empty(), "{rest}: {found}");
-        }
-        let fine = "rest: { url: 'http://127.0.0.1:1/', auth: { bearer: abc } }";
-        assert_eq!(only_error(csv, fine).0, "");
-        let found = only_error("csv: { path: a.csv, header: false, columns: [ip, host] }", fine).0;
-        assert!(found.contains("extract needs an inventory"), "{found}");
-    }
-
-    #[test]
     fn each_rule_of_a_sink_refuses_its_mistake() {
         for (keys, message) in [
             ("batch: { records: 5000 }", "more than channel"),
