@@ -283,21 +283,25 @@ fn a_restart_of_the_server_and_lost_commit_replies_double_and_lose_nothing() {
 fn bad_rows_are_dead_lettered_with_their_reason_and_the_others_load() {
     for (bench, database) in both() {
         let mut csv = numbers(100);
-        csv.push_str("abc,1\n102,\n103,99999999999\n1,3\n");
+        csv.push_str("abc,1\n102,\n103,99999999999\n1,3\n,4\n");
         let settings = format!("{}\n      primary_key: [id]", NUMBERS);
         pipeline(&bench, &csv, &settings, "workers: 1\n    batch: { records: 50 }");
         let ran = run_with(&bench, &database.url(), &[]).exits(65);
-        assert_eq!((sink(&ran, "delivered"), sink(&ran, "dead_lettered")), (101, 3));
+        assert_eq!((sink(&ran, "delivered"), sink(&ran, "dead_lettered")), (101, 4));
         assert_eq!(database.number("SELECT count(*) FROM numbers"), 101);
         let dead = bench.etl(&["spool", "cat", "p", "--dead"]).stdout;
         let reasons = match database {
-            Database::Server(_) => {
-                ["22P02 invalid input syntax for type bigint", "22003 value", "23505 duplicate key"]
-            }
+            Database::Server(_) => [
+                "22P02 invalid input syntax for type bigint",
+                "22003 value",
+                "23505 duplicate key",
+                "23502 null value",
+            ],
             Database::File(_) => [
                 "id: invalid input for type bigint",
                 "n: invalid input for type integer",
                 "UNIQUE constraint failed",
+                "NOT NULL constraint failed",
             ],
         };
         for reason in reasons {

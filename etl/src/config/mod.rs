@@ -28,7 +28,9 @@ mod units;
 mod validate;
 mod variables;
 
-pub(crate) use database::{DatabasePlace, Server};
+pub(crate) use database::DatabasePlace;
+#[cfg(feature = "postgres")]
+pub(crate) use database::Server;
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
