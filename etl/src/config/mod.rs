@@ -30,8 +30,9 @@ mod variables;
 
 #[cfg(feature = "s3")]
 pub(crate) use address::Address;
-
-pub(crate) use database::{DatabasePlace, Server};
+pub(crate) use database::DatabasePlace;
+#[cfg(feature = "postgres")]
+pub(crate) use database::Server;
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};

@@ -11,6 +11,11 @@
 pub mod answer;
 pub mod backoff;
 pub mod breaker;
+// What only one of them needs is not used when the other is built alone.
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_variables, reason = "shared by both databases")
+)]
 mod database;
 mod delivery;
 mod disk;
