@@ -20,7 +20,7 @@ use object_store::{
 use super::FilesError;
 use super::encode::Draft;
 use crate::config::{Address, HttpVersion, Load, S3Settings};
-use crate::http::{ClientOptions, HttpClient, printable, read_body};
+use crate::http::{BodyError, ClientOptions, HttpClient, SendError, printable, read_body};
 use crate::load::answer::{Answer, Failure};
 use crate::load::sink::{Probe, Reach};
 
@@ -194,7 +194,9 @@ fn chain(error: &Error) -> String {
     while let Some(error) = source {
         text.push('\n');
         text.push_str(&error.to_string().replace('\n', " "));
-        source = error.source();
+        // Ours say all there is to say.
+        let ours = error.is::<SendError>() || error.is::<BodyError>();
+        source = error.source().filter(|_| !ours);
     }
     text
 }
