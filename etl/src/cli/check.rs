@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{self, Environment, Loaded, Pipeline, Report, Step};
+use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report, Step};
 use crate::exit::Exit;
 use crate::schedule::expand;
 
@@ -78,6 +78,9 @@ pub fn journey(pipeline: &Pipeline) -> String {
     if pipeline.source.csv.is_some() {
         stations.push("csv".to_owned());
     }
+    if let Some(rest) = &pipeline.source.rest {
+        stations.push(format!("rest ({})", pagination(&rest.pagination)));
+    }
     if let Some(extract) = &pipeline.extract {
         let kind = if extract.http.is_some() { "http" } else { "simulated" };
         stations.push(format!("{kind} extract ({} workers)", extract.workers));
@@ -95,6 +98,18 @@ pub fn journey(pipeline: &Pipeline) -> String {
         line.push_str(&format!("; raw -> {}", raw.join(", ")));
     }
     line
+}
+
+/// How many requests a run of the source makes, in a word or two.
+fn pagination(pagination: &Pagination) -> &'static str {
+    match pagination {
+        Pagination::None => "one page",
+        Pagination::Link => "pages by Link header",
+        Pagination::Next(_) => "pages by next address",
+        Pagination::Page(_) => "pages by number",
+        Pagination::Offset(_) => "pages by offset",
+        Pagination::Cursor(_) => "pages by cursor",
+    }
 }
 
 fn good_as_json(file: &Path, loaded: &Loaded) -> Json {

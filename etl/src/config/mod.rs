@@ -6,6 +6,7 @@
 //! Each step keeps positions, and all errors come in one [`Report`].
 
 mod address;
+mod database;
 mod diagnostic;
 mod document;
 mod environment;
@@ -27,14 +28,17 @@ mod units;
 mod validate;
 mod variables;
 
+pub(crate) use database::{DatabasePlace, Server};
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, Compression, Concurrency, CsvSource, Extract, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Load, Missed, Overlap, Pipeline, Retry, RunRetry, Schedule, Secret, Simulated,
-    Source, SpoolMode, SpoolSettings, Step, Tls,
+    ApiKey, Auth, BasicAuth, BatchLimits, Column, ColumnType, Columns, Compression, Concurrency,
+    CsvSource, Cursor, DatabaseLoad, Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad,
+    HttpVersion, Incremental, Layout, LedgerSettings, Load, Missed, NextPage, Oauth2, Offsets, Overlap,
+    PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry, RunRetry, Schedule,
+    Secret, Simulated, Source, SpoolMode, SpoolSettings, SslMode, Step, Tls, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -59,6 +59,8 @@ pub struct SinkBegin {
     pub mode: SpoolMode,
     /// The first record that is not settled in this sink.
     pub start: u64,
+    /// The run's span, around those of its batches.
+    pub span: tracing::Span,
 }
 
 /// What a sink looked like when its run ended.
@@ -122,11 +124,12 @@ impl SinkRuntime {
             stop: stop.clone(),
             stop_handle: stop_handle.clone(),
             run_id: begin.run_id.clone(),
+            span: begin.span.clone(),
             first_sequence: spool.next_sequence(),
             adopted: Mutex::new(HashSet::new()),
             held: Mutex::new(HashSet::new()),
+            tried_earlier: Mutex::default(),
             plan,
-            unremoved: Mutex::default(),
             spooled: Notify::new(),
             corrupt: AtomicU64::new(0),
             too_many_rejected: AtomicBool::new(false),

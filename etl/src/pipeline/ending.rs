@@ -11,6 +11,7 @@ use crate::history::{self, RunRecord};
 use crate::http::printable;
 use crate::load::unix_seconds;
 use crate::spool::inspect::{self, Kind};
+use crate::telemetry::figures::counted;
 use crate::telemetry::{RunFiles, RunResult, SinkSnapshot, SpoolRemaining, Stop};
 
 /// The most of one error that the history keeps.
@@ -90,8 +91,14 @@ fn warnings(end: &RunEnd) -> Vec<String> {
         }
     }
     if end.rejects_unwritten > 0 {
-        let text = "error: rejected records could not be written down; see the log";
-        warnings.push(text.to_owned());
+        let some = match end.rejects_unwritten {
+            u64::MAX => "rejected records".to_owned(),
+            known => counted(known, "rejected record"),
+        };
+        warnings.push(format!(
+            "error: {some} could not be written down before the run had to end, and the books count \
+             them as unaccounted; see the log"
+        ));
     }
     warnings
 }

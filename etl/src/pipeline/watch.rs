@@ -75,7 +75,7 @@ fn health(view: &SinkView, books: &crate::telemetry::SinkSnapshot) -> SinkHealth
         None => SinkState::Up,
         Some(trouble) if trouble.refused => SinkState::Refused {
             status: trouble.why,
-            remedy: view.remedy(gate.status),
+            remedy: gate.remedy.unwrap_or_else(|| view.remedy(gate.status)),
             target: view.target().to_owned(),
         },
         Some(trouble) => SinkState::Down {

@@ -49,7 +49,7 @@ pub struct SinkBooks {
     pub replayed_earlier: AtomicU64,
     /// Requests that ended with an acknowledged batch.
     pub batches: AtomicU64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: AtomicU64,
     /// Attempts that the sink did not answer well.
     pub failed: AtomicU64,
@@ -100,6 +100,14 @@ impl Books {
     pub fn reject(&self, what: impl FnOnce() -> String) {
         self.rejected.fetch_add(1, Relaxed);
         keep_first(&self.first_rejection, what);
+    }
+
+    /// Takes out rejects that could not be written down: they are nowhere, and
+    /// unaccounted for.
+    pub fn rejects_lost(&self, count: u64) {
+        let left = |rejected: u64| Some(rejected.saturating_sub(count));
+        // An update that never declines does not fail.
+        self.rejected.fetch_update(Relaxed, Relaxed, left).ok();
     }
 
     /// Counts one target whose extraction failed; the first one's text is kept.
@@ -211,7 +219,7 @@ pub struct SinkSnapshot {
     pub replay_dead_lettered: u64,
     /// Acknowledged batches.
     pub batches: u64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: u64,
     /// Attempts that the sink did not answer well.
     pub failed: u64,

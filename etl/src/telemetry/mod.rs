@@ -6,6 +6,7 @@ pub mod figures;
 pub mod logs;
 pub mod profile;
 pub mod report;
+pub(crate) mod traces;
 
 mod allocator;
 mod books;

@@ -4,9 +4,12 @@
 //! Defaults are the numbers a careful operator would choose for a fleet of
 //! thousands; each is stated beside its key.
 
+mod columns;
+mod database;
 mod extract;
 mod http;
 mod load;
+mod rest;
 mod schedule;
 mod secret;
 mod source;
@@ -19,9 +22,15 @@ use serde::{Deserialize, Serialize};
 
 use super::units::Span;
 use crate::schedule::Timing;
+pub use columns::{Column, ColumnType, Columns, Generated};
+pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
+pub use rest::{
+    ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers,
+    Pagination, RestFormat, RestMethod, RestSource,
+};
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
@@ -56,8 +65,8 @@ pub struct Pipeline {
     /// How `etl serve` tries a run again that did not end well. Absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_retry: Option<RunRetry>,
-    /// With `extract`: a run that was cut short is resumed this long after it was last
-    /// at work; later all targets are polled anew (default: the schedule's interval, at
+    /// With `extract` or `source.rest`: a run that was cut short is resumed this long after
+    /// it was last at work; later all is polled anew (default: the schedule's interval, at
     /// most a day; without one 10m).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_within: Option<Span>,
@@ -78,7 +87,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// How long after it was last at work a run of a fleet is resumed.
+    /// Whether what is read cannot be read again for the same values.
+    #[must_use]
+    pub fn is_polled(&self) -> bool {
+        self.extract.is_some() || self.source.rest.is_some()
+    }
+
+    /// How long after it was last at work a run of a fleet or an API is resumed.
     #[must_use]
     pub fn resume_within(&self) -> Duration {
         const WITHOUT_INTERVAL: Duration = Duration::from_secs(600);
