@@ -16,6 +16,7 @@ mod origin;
 mod overrides;
 mod pipeline;
 mod rules;
+mod rules_steps;
 mod scalar;
 mod schedule;
 mod schema;
@@ -32,9 +33,10 @@ pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, Compression, Concurrency, CsvSource, Extract, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings, Step,
-    Tls,
+    Added, All, BatchLimits, Cast, Compression, Concat, Concurrency, Constant, CsvSource, Dedupe,
+    DedupeSettings, Extract, Flatten, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Load, Mask,
+    Named, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings, Step, Timestamp,
+    TimestampFrom, Tls, Trim,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

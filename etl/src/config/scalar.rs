@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::mask::quoted;
 use super::pipeline::{NAME_PATTERN, is_name};
-use super::schema::{choices, resolve, type_of};
+use super::schema::{choices, forms, resolve, type_of};
 use super::suggest::one_of;
 use super::tree::{Filled, Scalar};
 use super::units::{Rate, Share, Size, Span, UnitError};
@@ -76,6 +76,11 @@ pub(crate) fn expected(definition: &str, schema: &Json) -> String {
     if !names.is_empty() {
         return one_of(&names.iter().map(|choice| choice.name).collect::<Vec<_>>());
     }
+    if !forms(schema).is_empty() {
+        let forms = forms(schema).iter().map(resolve);
+        let forms: Vec<String> = forms.map(|form| expected(form.name, form.schema)).collect();
+        return forms.join(", or ");
+    }
     match (definition, type_of(schema)) {
         ("Duration", _) => "a duration such as 8s".to_owned(),
         ("Size", _) => "a size such as 1MiB".to_owned(),
@@ -102,6 +107,9 @@ pub(crate) fn placeholder(schema: &Json) -> Json {
     }
     if let Some(choice) = choices(resolved.schema).iter().find(|choice| choice.settings.is_none()) {
         return Json::from(choice.name);
+    }
+    if let [form, ..] = forms(resolved.schema) {
+        return placeholder(form);
     }
     if let Some(example) = resolved.schema["examples"].get(0) {
         return example.clone();

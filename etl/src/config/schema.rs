@@ -183,9 +183,11 @@ pub(crate) fn resolve(schema: &Json) -> Resolved<'_> {
                 continue;
             }
         }
-        let alternatives = resolved.schema["anyOf"].as_array();
-        let not_null = alternatives.and_then(|all| all.iter().find(|one| one["type"] != "null"));
-        let Some(inner) = not_null else { break };
+        let Some(alternatives) = resolved.schema["anyOf"].as_array() else { break };
+        if !alternatives.iter().any(|one| one["type"] == "null") {
+            break;
+        }
+        let Some(inner) = alternatives.iter().find(|one| one["type"] != "null") else { break };
         resolved.schema = inner;
         resolved.nullable = true;
     }
@@ -211,6 +213,12 @@ pub(crate) fn kinds(schema: &Json) -> Vec<&str> {
     choices
         .filter_map(|choice| choice["required"][0].as_str().filter(|_| choice["type"].is_null()))
         .collect()
+}
+
+/// The forms a value may be written in, such as one text or a list of texts, of which
+/// each has another shape; empty for a schema with one form.
+pub(crate) fn forms(schema: &Json) -> &[Json] {
+    schema["anyOf"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// One choice of an enumeration: a bare word, or a word with settings.

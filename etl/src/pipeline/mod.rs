@@ -28,7 +28,7 @@ use crate::load::{self, Sink, SinkHome};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
 use crate::telemetry::{Books, BooksSnapshot, SinkInput};
-use crate::transform::Chain;
+use crate::transform::{Chain, RunFacts};
 
 use intake::{Closed, Inlet, Intake};
 use keeper::{Keeper, Kept, Progress};
@@ -116,6 +116,8 @@ impl Run {
             |load| Ok(spool_options(load)),
         )?;
         let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let facts = RunFacts { pipeline: &pipeline.name, run_id: &plan.run_id };
+        let chain = Chain::new(&pipeline.transform, facts)?;
         let mut sinks = Vec::new();
         for (input, load, sink, spool) in ready {
             let start = plan.start(load.sink_name());
@@ -124,7 +126,7 @@ impl Run {
             sinks.push((input, sink));
         }
         Ok(Run {
-            chain: Chain::new(&pipeline.transform),
+            chain,
             rejects: Rejects::start(home.join("spool").join(REJECTED), options, stop.clone())?,
             run_id: plan.run_id.clone(),
             books: Arc::new(Books::default()),

@@ -22,7 +22,10 @@ pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
-pub use step::Step;
+pub use step::{
+    Added, All, Cast, Concat, Constant, Dedupe, DedupeSettings, Flatten, Mask, Named, Step,
+    Timestamp, TimestampFrom, Trim,
+};
 
 /// What the name of a pipeline or sink looks like: it becomes a directory and a metric label.
 pub(crate) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,63}$";
