@@ -302,7 +302,7 @@ fn covers(parent: &str, key: &str) -> bool {
 }
 
 /// `load.0.http` as `load[0].http`.
-fn shown(dotted: &str) -> String {
+pub(super) fn shown(dotted: &str) -> String {
     let mut out = String::new();
     for step in dotted.split('.') {
         if step.parse::<usize>().is_ok() {

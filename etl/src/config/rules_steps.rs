@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use super::diagnostic::Diagnostic;
+use super::origin::Extent;
 use super::pipeline::{Dedupe, Named, Step, Timestamp, TimestampFrom, Trim};
-use super::rules::Rules;
+use super::rules::{Rules, shown};
 use super::suggest::{did_you_mean, nearest, one_of};
 use crate::transform::jq;
 use crate::transform::path::Path;
@@ -53,7 +54,7 @@ impl Rules<'_> {
     /// A list of fields; `apart` where one may not lie within another.
     fn list(&mut self, at: &Place, fields: &[String], apart: bool) {
         if fields.is_empty() {
-            self.step_fault(at, "names no field", "for example [id, user.name]");
+            self.step_fault(at, " names no field", "for example [id, user.name]");
         }
         let places = (0..fields.len()).map(|index| below(at, &index.to_string()));
         let paths: Vec<(Place, Option<Path>)> = places
@@ -71,14 +72,19 @@ impl Rules<'_> {
     /// Settings by field.
     fn fields<T>(&mut self, at: &Place, fields: &Named<T>) {
         if fields.0.is_empty() {
-            self.step_fault(at, "names no field", "write fields as keys");
+            self.step_fault(at, " names no field", "write fields as keys");
         }
-        let named = fields.0.iter().map(|(name, _)| {
+        let mut paths = Vec::new();
+        for (name, _) in &fields.0 {
             let place = below(at, name);
-            let path = self.path(&place, name);
-            (place, path)
-        });
-        let paths: Vec<_> = named.collect();
+            match Path::parse(name) {
+                Ok(path) => paths.push((place, Some(path))),
+                Err(problem) => {
+                    let extent = self.root.locate_key(place.iter().map(String::as_str));
+                    self.path_fault(&place, extent, problem);
+                }
+            }
+        }
         self.apart(&paths);
     }
 
@@ -90,7 +96,7 @@ impl Rules<'_> {
             let path = self.path(&place, to);
             let same = Path::parse(from).ok().zip(path.as_ref());
             if same.is_some_and(|(from, to)| from.is_same(to)) {
-                self.step_fault(&place, "is the same name as before", "another name, or no entry");
+                self.step_fault(&place, " is the same name as before", "another name, or no entry");
             }
             targets.push((place, path));
         }
@@ -121,27 +127,33 @@ impl Rules<'_> {
             } else {
                 did_you_mean(&near)
             };
-            self.step_fault(&place, &problem, &label);
+            self.step_fault(&place, &format!(" {problem}"), &label);
         }
         if let Some(name) = &settings.zone
             && timestamp::zone(name).is_none()
         {
             let place = below(at, "zone");
             let all = timestamp::zone_names();
-            let near = nearest(name, all.iter().map(String::as_str));
+            let mut near = nearest(name, all.iter().map(String::as_str));
+            if near.is_empty() {
+                // `Berlin` is nearly the end of a name.
+                let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_lowercase();
+                let same = all.iter().filter(|zone| city(zone) == name.to_lowercase());
+                near = same.map(String::as_str).take(3).collect();
+            }
             let label = if self.holds_variable(&place.join(".")) || near.is_empty() {
                 "for example `Europe/Berlin` or `+02:00`".to_owned()
             } else {
                 did_you_mean(&near)
             };
-            self.step_fault(&place, "is no time zone", &label);
+            self.step_fault(&place, " is no time zone", &label);
         }
     }
 
     fn program(&mut self, at: &Place, program: &str) {
         let Err(problem) = jq::compile(program) else { return };
         if self.holds_variable(&at.join(".")) {
-            return self.step_fault(at, "is no jq program that can be run here", "");
+            return self.step_fault(at, " is no jq program that can be run here", "");
         }
         let names: BTreeSet<String> = jq::filter_names().into_iter().collect();
         let near = problem.unknown.as_deref().map(|name| {
@@ -153,18 +165,22 @@ impl Rules<'_> {
             }
         });
         let label = did_you_mean(&near.unwrap_or_default());
-        self.step_fault(at, &format!("is no jq program: {}", problem.message), &label);
+        self.step_fault(at, &format!(" is no jq program: {}", problem.message), &label);
     }
 
     fn path(&mut self, place: &Place, text: &str) -> Option<Path> {
         match Path::parse(text) {
             Ok(path) => Some(path),
             Err(problem) => {
-                let (problem, label) = problem.split_once("; ").unwrap_or((problem, ""));
-                self.step_fault(place, &format!("names a field by a path that {problem}"), label);
+                self.path_fault(place, None, problem);
                 None
             }
         }
+    }
+
+    fn path_fault(&mut self, place: &Place, extent: Option<Extent>, problem: &str) {
+        let (problem, label) = problem.split_once("; ").unwrap_or((problem, ""));
+        self.step_fault_at(place, extent, &format!(": the path {problem}"), label);
     }
 
     /// Refuses a field that is named twice, or as a part of another.
@@ -177,9 +193,9 @@ impl Rules<'_> {
         for (path, place) in sorted {
             if let Some(other) = last.filter(|other| path.overlaps(other)) {
                 let problem = if path.is_same(other) {
-                    "names a field that is named already"
+                    ": a field that is named already"
                 } else {
-                    "names a field in an object that is named, too"
+                    ": a field in an object that is named, too"
                 };
                 self.step_fault(place, problem, "one of them is enough");
             } else {
@@ -191,16 +207,17 @@ impl Rules<'_> {
     /// Adds an error at a value of a step. No message repeats a value: it may come from
     /// a variable.
     fn step_fault(&mut self, place: &Place, problem: &str, label: &str) {
+        self.step_fault_at(place, None, problem, label);
+    }
+
+    fn step_fault_at(&mut self, place: &Place, extent: Option<Extent>, problem: &str, label: &str) {
         let dotted = place.join(".");
         if self.is_tainted(&dotted) {
             return;
         }
-        let shown = match place.as_slice() {
-            [_, index, step, ..] => format!("transform[{index}].{step}"),
-            _ => dotted.clone(),
-        };
-        let extent = self.root.locate_steps(place.iter().map(String::as_str));
-        let error = Diagnostic::at(extent, format!("{shown} {problem}"));
+        let located = || self.root.locate_steps(place.iter().map(String::as_str));
+        let extent = extent.unwrap_or_else(located);
+        let error = Diagnostic::at(extent, format!("{}{problem}", shown(&dotted)));
         let long = label.chars().count() > 60;
         let error = if long { error.help(label) } else { error.label(label) };
         self.errors.push(error.key(dotted).section("transform"));
@@ -252,6 +269,16 @@ mod tests {
   - cpu_indicators
 "#;
         assert_eq!(report(steps), "");
+        // Whether a run may go on is told by a digest of the steps as they serialize: nothing
+        // may be lost there.
+        let text = format!(
+            "name: x\nsource: {{ csv: {{ path: a }} }}\ntransform:{steps}load: [{{ http: {{ url: 'https://h/' }} }}]"
+        );
+        let read = from_str("p.yaml", &text, &[], &Environment::empty());
+        let steps = read.map(|loaded| loaded.pipeline.transform).unwrap_or_default();
+        let json = serde_json::to_value(&steps).unwrap_or_default();
+        assert_eq!(json.as_array().map(Vec::len), Some(20));
+        assert_eq!(serde_json::from_value::<Vec<super::Step>>(json).ok(), Some(steps));
     }
 
     #[test]
@@ -261,8 +288,12 @@ mod tests {
             ("frobnicate: [a]", "unknown value `frobnicate`", "`require`"),
             ("keep: id", "transform[0].keep: expected a list, found `id`", "[ … ]"),
             ("keep: []", "transform[0].keep names no field", "[id, user.name]"),
-            ("keep: [a..b]", "a path that has an empty name", "`user.name`"),
-            ("keep: [user, user.name]", "in an object that is named, too", "one of them"),
+            ("keep: [a..b]", "transform[0].keep[0]: the path has an empty name", "`user.name`"),
+            (
+                "keep: [user, user.name]",
+                "transform[0].keep[1]: a field in an object that is named, too",
+                "one of them",
+            ),
             ("drop: [a, a]", "a field that is named already", "one of them"),
             ("trim: al", "transform[0].trim: unknown value `al`", "did you mean `all`?"),
             ("trim: { a: b }", "transform[0].trim: expected `all`, or a list, found keys", ""),
@@ -275,7 +306,7 @@ mod tests {
             ("cast: [a]", "transform[0].cast: expected keys and values, found a list", ""),
             (
                 "timestamp: { a: { from: epoc } }",
-                "transform[0].timestamp is neither",
+                "transform[0].timestamp.a.from is neither",
                 "did you mean `epoch`?",
             ),
             ("timestamp: { a: { from: '%Q%!' } }", "is no pattern", "`%d/%m/%Y`"),
@@ -284,6 +315,8 @@ mod tests {
                 "no time zone",
                 "did you mean `Europe/Berlin`",
             ),
+            ("timestamp: { a: { zone: berlin } }", "no time zone", "did you mean `Europe/Berlin`"),
+            ("timestamp: { a: epoch }", "expected keys and values", "for example { from: … }"),
             ("timestamp: { a: { form: epoch } }", "unknown key `form`", "did you mean `from`?"),
             ("add: { a: nwo }", "transform[0].add.a: unknown value `nwo`", "did you mean `now`?"),
             ("add: { a: value }", "`value` needs settings", "write it as a key"),
@@ -296,6 +329,7 @@ mod tests {
             ("mask: { a: hsah }", "unknown value `hsah`", "did you mean `hash`?"),
             ("jq: .a |", "is no jq program: expected term", ""),
             ("jq: lenght", "there is no filter `lenght`", "did you mean `length`?"),
+            ("jq: now", "`now` is left out", "$now"),
             ("jq: [a]", "transform[0].jq: expected text, found a list", ""),
             ("jq", "`jq` needs settings", "write it as a key"),
             ("{ keep: [a], drop: [b] }", "`keep` and `drop` are two entries", "new entry"),
@@ -311,7 +345,7 @@ mod tests {
     fn an_error_points_at_the_field_also_where_its_name_has_dots() {
         let shown = report("  - cast:\n      id: integer\n      user.name.: text\n");
         assert!(shown.contains("p.yaml:6:"), "{shown}");
-        assert!(shown.contains("      user.name.: text\n"), "{shown}");
+        assert!(shown.contains(" |       ^^^^^^^^^^ it is written as in"), "{shown}");
     }
 
     #[test]

@@ -200,9 +200,9 @@ fn example(definition: &str, schema: &Json) -> String {
                     let default = default.as_str().map_or(default.to_string(), str::to_owned);
                     (!property["default"].is_null()).then(|| format!("{name}: {default}"))
                 });
-            with_default
-                .next()
-                .map_or_else(String::new, |entry| format!("for example {{ {entry} }}"))
+            let first = properties.and_then(|all| all.keys().next());
+            let entry = with_default.next().or_else(|| first.map(|name| format!("{name}: …")));
+            entry.map_or_else(String::new, |entry| format!("for example {{ {entry} }}"))
         }
         _ => String::new(),
     }

@@ -95,6 +95,19 @@ impl Node {
         best
     }
 
+    /// The place of a key itself, where [`Node::locate_steps`] gives that of its value.
+    pub fn locate_key<'s>(&self, steps: impl IntoIterator<Item = &'s str>) -> Option<Extent> {
+        let (mut node, mut last) = (self, None);
+        for step in steps {
+            (node, last) = match &node.value {
+                Value::Mapping(_) => node.get(step).map(|(key, node)| (node, Some(key.extent)))?,
+                Value::Sequence(items) => (items.get(step.parse::<usize>().ok()?)?, None),
+                Value::Scalar(_) => return None,
+            };
+        }
+        last
+    }
+
     /// Whether a dotted key is written.
     pub fn holds(&self, dotted: &str) -> bool {
         let mut node = self;

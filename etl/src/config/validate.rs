@@ -127,7 +127,10 @@ impl Walk<'_> {
                 let found = if matches!(found, Value::Mapping(_)) { "keys" } else { "a list" };
                 let expected = scalar::expected(resolved.name, resolved.schema);
                 let message = format!("{}: expected {expected}, found {found}", at.title());
-                let error = Diagnostic::at(node.start_extent(), message);
+                let mut error = Diagnostic::at(node.start_extent(), message);
+                if resolved.schema["additionalProperties"].is_object() {
+                    error = error.label("write it as keys: { name: value }");
+                }
                 self.fault(error, at, at.parent_section());
                 self.taint(at, resolved.schema)
             }

@@ -117,6 +117,13 @@ impl Chain {
         self.steps.is_empty()
     }
 
+    /// Whether a step's verdict depends on the records before: a run that goes on where an
+    /// earlier process stopped must show it those first.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Built::Dedupe(_)))
+    }
+
     /// Applies all steps to `row`, one JSON object, and appends the result to `out`.
     /// On an error and when the record is filtered, `out` is left as it was.
     ///

@@ -117,12 +117,16 @@ fn undefined(errors: compile::Errors<&str, ()>) -> Problem {
         return Problem { message: "it cannot be compiled".to_owned(), unknown: None };
     };
     let name = printable(name.as_bytes(), 40);
-    let message = match kind {
-        _ if LEFT_OUT.contains(&name.as_str()) => format!(
+    if LEFT_OUT.contains(&name.as_str()) {
+        let message = format!(
             "`{name}` is left out, because a record must come out the same whenever it is read; \
              there are $now, $run_id and $source"
-        ),
+        );
+        return Problem { message, unknown: None };
+    }
+    let message = match kind {
         compile::Undefined::Filter(0) => format!("there is no filter `{name}`"),
+        compile::Undefined::Filter(1) => format!("there is no filter `{name}` with 1 argument"),
         compile::Undefined::Filter(arguments) => {
             format!("there is no filter `{name}` with {arguments} arguments")
         }

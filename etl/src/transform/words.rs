@@ -96,15 +96,17 @@ impl Concat {
         Concat { paths, sources, target, with: with.to_owned() }
     }
 
-    /// Missing fields and nulls are passed over with their separator; a record that has
-    /// none of the fields stays as it is.
+    /// Missing fields, nulls and empty texts are passed over with their separator; a record
+    /// that has nothing else stays as it is.
     pub(super) fn apply(&self, row: &[u8], out: &mut Vec<u8>) -> Result<(), StepError> {
         let row = text(row)?;
         let mut found = vec![None; self.paths.len()];
         find(row, &self.sources, &mut found)?;
         let mut joined: Option<String> = None;
         for (path, value) in self.paths.iter().zip(found) {
-            let Some(value) = value.filter(|value| *value != "null") else { continue };
+            let Some(value) = value.filter(|value| !matches!(*value, "null" | "\"\"")) else {
+                continue;
+            };
             if is_object(value) || value.starts_with('[') {
                 let reason = "is neither a text nor a number";
                 return Err(StepError::of(path.as_str(), value, reason));

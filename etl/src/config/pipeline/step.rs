@@ -157,7 +157,7 @@ impl JsonSchema for Constant {
 pub struct Concat {
     /// The field that gets the text.
     pub into: String,
-    /// The fields, in order; missing ones and nulls are passed over.
+    /// The fields, in order; missing ones, nulls and empty texts are passed over.
     pub from: Vec<String>,
     /// What stands between them (default: nothing).
     #[serde(default)]

@@ -33,7 +33,8 @@ impl Walk<'_> {
             }
             None => {
                 let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
-                let message = format!("{}: unknown value {}", at.title(), scalar::found(scalar));
+                let unknown = if scalar.text.is_empty() { "found" } else { "unknown value" };
+                let message = format!("{}: {unknown} {}", at.title(), scalar::found(scalar));
                 let near = match &scalar.filled {
                     Filled::AsWritten => nearest(&scalar.text, names.iter().copied()),
                     _ => Vec::new(),
