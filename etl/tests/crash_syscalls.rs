@@ -31,7 +31,7 @@ const TEMPS: u32 = 80;
 /// Runs at the same time.
 const AT_ONCE: usize = 4;
 /// Longer than a run with one failed call takes, pauses included.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a cycle of the spool is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

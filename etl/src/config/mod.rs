@@ -6,6 +6,7 @@
 //! Each step keeps positions, and all errors come in one [`Report`].
 
 mod address;
+mod database;
 mod diagnostic;
 mod document;
 mod environment;
@@ -28,15 +29,19 @@ mod units;
 mod validate;
 mod variables;
 
+pub(crate) use database::{DatabasePlace, Server};
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    Added, All, BatchLimits, Cast, Compression, Concat, Concurrency, Constant, CsvSource, Dedupe,
-    DedupeSettings, Extract, Flatten, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Load, Mask,
-    Named, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings, Step, Timestamp,
-    TimestampFrom, Tls, Trim,
+    Added, All, ApiKey, Auth, BasicAuth, BatchLimits, Cast, Column, ColumnType, Columns,
+    Compression, Concat, Concurrency, Constant, CsvSource, Cursor, DatabaseLoad, Dedupe,
+    DedupeSettings, Extra, Extract, Flatten, Generated, HttpExtract, HttpFormat, HttpLoad,
+    HttpVersion, Incremental, Layout, LedgerSettings, Load, Mask, Missed, Named, NextPage, Oauth2,
+    Offsets, Overlap, PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry,
+    RunRetry, Schedule, Secret, Simulated, Source, SpoolMode, SpoolSettings, SslMode, Step,
+    Timestamp, TimestampFrom, Tls, Trim, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -1,6 +1,8 @@
 //! What the schema cannot say: rules over several keys, addresses, headers,
 //! schedules. A rule stays silent where one of its keys is already reported.
 
+mod database;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -9,12 +11,14 @@ use super::address::{Address, check_header, sends_a_secret};
 use super::diagnostic::Diagnostic;
 use super::mask::quoted;
 use super::origin::Extent;
-use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Secret};
+use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Retry, Secret};
 use super::schedule;
 use super::suggest::{did_you_mean, nearest};
 use super::tree::Node;
 use super::units::Span;
 use super::validate::Outcome;
+
+mod rest;
 
 /// The most that one batch may be: the spool reads back no more (see `spool::gzip`).
 const BATCH_BYTES_MAX: u64 = 256 << 20;
@@ -37,13 +41,17 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     fn pipeline(&mut self, pipeline: &Pipeline) {
-        if let Some(text) = &pipeline.schedule
-            && let Err(problem) = schedule::check(text)
+        if let Some(schedule) = &pipeline.schedule
+            && let Err(problem) = schedule::timing(schedule)
         {
-            self.fault(&["schedule"], &problem.message, &problem.label);
+            let key = format!("schedule.{}", problem.key);
+            self.fault(&[&key, "schedule"], &problem.message, &problem.label);
         }
         if let Some(csv) = &pipeline.source.csv {
             self.csv(csv);
+        }
+        if let Some(rest) = &pipeline.source.rest {
+            self.rest(rest, pipeline.extract.is_some());
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
@@ -148,17 +156,7 @@ impl Rules<'_> {
             let keys = [key("batch.records"), key("channel")];
             self.fault(&[&keys[0], &keys[1]], &message, "such a batch would never fill");
         }
-        if load.retry.base > load.retry.cap {
-            let message = format!("{}: the first wait is longer than the longest", shown(at));
-            let keys = [key("retry.base"), key("retry.cap")];
-            self.fault(&[&keys[0], &keys[1]], &message, "`base` is at most `cap`");
-        }
-        for (index, status) in load.retry.also.iter().enumerate() {
-            if !(400..=599).contains(status) {
-                let message = format!("{}: a status that is no failure", shown(&key("retry.also")));
-                self.fault(&[&key(&format!("retry.also.{index}"))], &message, "400 to 599");
-            }
-        }
+        self.retry(&load.retry, at);
         self.longer_than_nothing(&key("timeout"), load.timeout);
         self.not_empty(&key("batch.bytes"), load.batch.bytes.0);
         if load.batch.bytes.0 > BATCH_BYTES_MAX {
@@ -173,6 +171,23 @@ impl Rules<'_> {
         }
         if let Some(http) = &load.http {
             self.load_http(http, &key("http"));
+        }
+        if let Some((kind, database)) = load.database_load() {
+            self.load_database(kind, database, &key(kind));
+        }
+    }
+
+    fn retry(&mut self, retry: &Retry, at: &str) {
+        let key = |name: &str| format!("{at}.retry.{name}");
+        if retry.base > retry.cap {
+            let message = format!("{}: the first wait is longer than the longest", shown(at));
+            self.fault(&[&key("base"), &key("cap")], &message, "`base` is at most `cap`");
+        }
+        for (index, status) in retry.also.iter().enumerate() {
+            if !(400..=599).contains(status) {
+                let message = format!("{}: a status that is no failure", shown(&key("also")));
+                self.fault(&[&key(&format!("also.{index}"))], &message, "400 to 599");
+            }
         }
     }
 
@@ -382,6 +397,66 @@ load:
             let found = only_error(from, to).0;
             assert!(found.contains(message) && !found.is_empty(), "{to}: {found}");
         }
+    }
+
+    #[test]
+    fn each_rule_of_an_api_refuses_its_mistake() {
+        let csv = "csv: { path: a.csv, header: false, columns: [ip, host] }\nextract:\n  http: { url: 'http://{ip}/cpu' }\n";
+        let csv = csv.trim_end();
+        for (rest, message) in [
+            ("url: 'ftp://h/'", "is not an http or https address"),
+            ("url: 'http://h/', auth: { bearer: abc }", "unencrypted"),
+            ("url: 'http://h/', auth: { basic: { user: a, password: b } }", "unencrypted"),
+            ("url: 'http://h/', headers: { X-API-Key: abc }", "unencrypted"),
+            ("url: 'https://h/', auth: { bearer: 'a b' }", "no header can carry"),
+            ("url: 'https://h/', auth: { basic: { user: 'a:b', password: b } }", "colon"),
+            ("url: 'https://h/', auth: { api_key: { key: abc } }", "not exactly one place"),
+            (
+                "url: 'https://h/', auth: { api_key: { key: a, header: X, query: x } }",
+                "not exactly one",
+            ),
+            (
+                "url: 'https://h/', auth: { api_key: { key: a, header: 'a b' } }",
+                "not a header's name",
+            ),
+            (
+                "url: 'https://h/', auth: { oauth2: { token_url: 'http://h/', client_id: a, client_secret: b } }",
+                "unencrypted",
+            ),
+            (
+                "url: 'https://h/', auth: { oauth2: { token_url: 'https://h/', client_id: '', client_secret: b } }",
+                "client_id is empty",
+            ),
+            (
+                "url: 'https://h/', auth: { bearer: a }, headers: { Authorization: b }",
+                "set by the token",
+            ),
+            ("url: 'https://h/', body: '{}'", "a GET has no body"),
+            ("url: 'https://h/', method: POST, body: '{'", "is not JSON"),
+            ("url: 'https://h/', records: a", "not a JSON Pointer"),
+            ("url: 'https://h/', format: ndjson, records: /a", "every line is a record"),
+            (
+                "url: 'https://h/', format: ndjson, pagination: { next: { pointer: /a } }",
+                "no place",
+            ),
+            ("url: 'https://h/', pagination: { cursor: { pointer: a } }", "not a JSON Pointer"),
+            (
+                "url: 'https://h/', pagination: { page: { size_param: n } }",
+                "size_param without size",
+            ),
+            ("url: 'https://h/', pagination: { offset: { param: '' } }", "is empty"),
+            ("url: 'https://h/', incremental: { field: a, param: b }", "not a JSON Pointer"),
+            ("url: 'https://h/', retry: { base: 31s }", "longer than the longest"),
+            ("url: 'https://h/', timeout: 0s", "no time at all"),
+            ("url: 'https://h/', max_body: 0B", "is zero"),
+        ] {
+            let found = only_error(csv, &format!("rest: {{ {rest} }}")).0;
+            assert!(found.contains(message) && !found.is_empty(), "{rest}: {found}");
+        }
+        let fine = "rest: { url: 'http://127.0.0.1:1/', auth: { bearer: abc } }";
+        assert_eq!(only_error(csv, fine).0, "");
+        let found = only_error("csv: { path: a.csv, header: false, columns: [ip, host] }", fine).0;
+        assert!(found.contains("extract needs an inventory"), "{found}");
     }
 
     #[test]

@@ -207,6 +207,15 @@ pub(crate) fn type_of(schema: &Json) -> &str {
     }
 }
 
+/// Whether a schema allows a value of `kind`, perhaps beside others.
+pub(crate) fn allows(schema: &Json, kind: &str) -> bool {
+    match &schema["type"] {
+        Json::String(name) => name == kind,
+        Json::Array(names) => names.iter().any(|name| name == kind),
+        _ => false,
+    }
+}
+
 /// The kinds of which exactly one must be set: `oneOf: [{required: [csv]}, …]`.
 pub(crate) fn kinds(schema: &Json) -> Vec<&str> {
     let choices = schema["oneOf"].as_array().into_iter().flatten();

@@ -39,6 +39,11 @@ pub struct UnitError {
 }
 
 impl UnitError {
+    /// `value` is not what was expected; `expected` may say after `; ` how it is written.
+    pub(crate) fn new(value: &str, expected: &'static str) -> UnitError {
+        UnitError { value: value.to_owned(), expected }
+    }
+
     /// What would be right, without the value: for values that may be secrets.
     #[must_use]
     pub fn expected(&self) -> &'static str {

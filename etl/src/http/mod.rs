@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -28,6 +28,8 @@ use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
+#[cfg(feature = "postgres")]
+pub(crate) use self::tls::client_tls;
 use crate::config::{HttpVersion, Tls};
 
 /// How long a connection nobody uses is kept open. Long enough for the next batch
@@ -91,6 +93,14 @@ impl HttpClient {
     pub fn watch(request: &mut Request<Full<Bytes>>) -> Watch {
         Watch(capture_connection(request))
     }
+}
+
+/// The URL as shown to people: no query and no user information, where secrets hide.
+#[must_use]
+pub fn without_query(url: &Uri) -> String {
+    let host = url.host().unwrap_or("");
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme_str().unwrap_or("http"), url.path())
 }
 
 /// Sees whether a request has got its connection.

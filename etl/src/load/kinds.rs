@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::database::{self, DatabaseSinkError};
 use super::http_sink::{self, HttpSink, HttpSinkError};
 use super::sink::Sink;
 use crate::config::Load;
@@ -26,21 +27,31 @@ pub enum SinkError {
     /// An HTTP sink's settings are unusable.
     #[error(transparent)]
     Http(#[from] HttpSinkError),
+    /// A database sink's settings are unusable.
+    #[error(transparent)]
+    Database(#[from] DatabaseSinkError),
 }
 
 /// Builds the sink of `load`.
 ///
 /// # Errors
 /// When its settings are unusable.
-pub fn build(load: &Load, _home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, SinkError> {
+pub fn build(load: &Load, home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, SinkError> {
     if let Some(http) = &load.http {
         return Ok(Arc::new(HttpSink::new(load, http)?));
+    }
+    if let Some((kind, settings)) = load.database_load() {
+        return Ok(database::build(kind, load, settings, home)?);
     }
     Err(SinkError::NoKind)
 }
 
-/// What the sink of `load` asks, without secrets and queries: `POST https://host/path`.
+/// What the sink of `load` asks, without secrets and queries: `POST https://host/path`,
+/// `postgres://host:5432/name table t`.
 #[must_use]
 pub fn target(load: &Load) -> Option<String> {
-    load.http.as_ref().and_then(|http| http_sink::target(&http.url))
+    if let Some(http) = &load.http {
+        return http_sink::target(&http.url);
+    }
+    load.database_load().and_then(|(kind, settings)| database::target(kind, settings))
 }

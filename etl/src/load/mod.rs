@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod backoff;
 pub mod breaker;
+mod database;
 mod delivery;
 mod disk;
 pub mod gate;
@@ -29,6 +30,7 @@ mod slots;
 pub mod targets;
 mod worker;
 
+pub use database::DatabaseSinkError;
 pub(crate) use delivery::unix_seconds;
 pub use http_sink::{HttpSink, HttpSinkError};
 pub use kinds::{SinkError, SinkHome, build, target};

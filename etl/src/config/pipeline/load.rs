@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::database::DatabaseLoad;
 use super::http::HttpLoad;
 use super::{MIB, NAME_PATTERN, seconds};
 use crate::config::units::{Rate, Share, Size, Span};
@@ -10,7 +11,12 @@ use crate::config::units::{Rate, Share, Size, Span};
 /// One sink with its own workers, retries and spool; exactly one kind is set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["http"]}]))]
+#[schemars(extend("oneOf" = [
+    {"required": ["http"]},
+    {"required": ["database"]},
+    {"required": ["postgres"]},
+    {"required": ["sqlite"]},
+]))]
 pub struct Load {
     /// Names the sink in the spool and in metrics (default: its kind).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,6 +25,15 @@ pub struct Load {
     /// POST batches as JSON arrays to an HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpLoad>,
+    /// Rows into PostgreSQL or SQLite, as its URL says (default: sqlite:data.db).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseLoad>,
+    /// Rows into a table of PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<DatabaseLoad>,
+    /// Rows into a table of an SQLite file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlite: Option<DatabaseLoad>,
     /// Batches in flight at once, unless `concurrency` is adaptive (default: 10).
     #[serde(default = "load_workers")]
     #[schemars(range(min = 1, max = 10_000))]
@@ -104,7 +119,7 @@ pub struct Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpoolSettings {
-    /// When a batch is written (default: write_ahead with `extract`, else on_failure).
+    /// When a batch is written (default: write_ahead with `extract` or `source.rest`, else on_failure).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SpoolMode>,
     /// The most the spool may hold; at the cap, intake waits (default: 1GiB).
@@ -129,7 +144,24 @@ impl Load {
     /// The sink's name: the one given, else its kind.
     #[must_use]
     pub fn sink_name(&self) -> &str {
-        self.name.as_deref().unwrap_or("http")
+        self.name.as_deref().unwrap_or_else(|| self.kind())
+    }
+
+    /// The key of its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.database_load() {
+            Some((kind, _)) => kind,
+            None => "http",
+        }
+    }
+
+    /// The settings of a database sink, and the key they stand under.
+    #[must_use]
+    pub fn database_load(&self) -> Option<(&'static str, &DatabaseLoad)> {
+        let kinds =
+            [("database", &self.database), ("postgres", &self.postgres), ("sqlite", &self.sqlite)];
+        kinds.into_iter().find_map(|(key, settings)| Some((key, settings.as_ref()?)))
     }
 
     /// The most batches that may ever be in flight at once.
