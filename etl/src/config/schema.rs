@@ -184,12 +184,15 @@ pub(crate) fn resolve(schema: &Json) -> Resolved<'_> {
             }
         }
         let Some(alternatives) = resolved.schema["anyOf"].as_array() else { break };
-        if !alternatives.iter().any(|one| one["type"] == "null") {
+        let Some(inner) = alternatives.iter().find(|one| one["type"] != "null") else { break };
+        let or_null = alternatives.iter().any(|one| one["type"] == "null");
+        // Where a single value stands for a key, the keys are what is checked; other
+        // alternatives are forms of the same value.
+        if !or_null && inner["x-alone"].is_null() {
             break;
         }
-        let Some(inner) = alternatives.iter().find(|one| one["type"] != "null") else { break };
         resolved.schema = inner;
-        resolved.nullable = true;
+        resolved.nullable |= or_null;
     }
     let types = resolved.schema["type"].as_array();
     resolved.nullable |= types.is_some_and(|types| types.iter().any(|name| name == "null"));
