@@ -5,11 +5,13 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod places;
+mod rest;
 mod state;
 mod store;
 mod watermark;
 
 pub use places::{Places, SettledTargets};
+pub use rest::RestState;
 pub use state::{FleetState, InputState, Place, State, Targets};
 pub use store::{Damage, Store, StoreError};
 

@@ -187,6 +187,9 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
     if let Some(csv) = &mut pipeline.source.csv {
         resolve(&mut csv.path);
     }
+    if let Some(rest) = &mut pipeline.source.rest {
+        rest.tls.ca.iter_mut().for_each(resolve);
+    }
     if let Some(http) = pipeline.extract.as_mut().and_then(|extract| extract.http.as_mut()) {
         http.tls.ca.iter_mut().for_each(resolve);
     }
@@ -199,6 +202,18 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
             let Some(database) = database else { continue };
             database.tls.ca.iter_mut().for_each(resolve);
             database.password_file.iter_mut().for_each(resolve);
+        }
+        if let Some(file) = &mut load.file {
+            file.s3.tls.ca.iter_mut().for_each(resolve);
+        }
+        if let Some(parquet) = &mut load.parquet {
+            parquet.s3.tls.ca.iter_mut().for_each(resolve);
+        }
+        let file = load.file.as_mut().filter(|file| !file.is_remote());
+        let parquet = load.parquet.as_mut().filter(|parquet| !parquet.is_remote());
+        let paths = [file.map(|file| &mut file.path), parquet.map(|parquet| &mut parquet.path)];
+        for path in paths.into_iter().flatten().flatten() {
+            *path = directory.join(&*path).to_string_lossy().into_owned();
         }
     }
 }

@@ -28,6 +28,8 @@ mod units;
 mod validate;
 mod variables;
 
+#[cfg(feature = "s3")]
+pub(crate) use address::Address;
 pub(crate) use database::DatabasePlace;
 #[cfg(feature = "postgres")]
 pub(crate) use database::Server;
@@ -36,10 +38,13 @@ pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, Column, ColumnType, Columns, Compression, Concurrency, CsvSource, DatabaseLoad,
-    Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Layout,
-    LedgerSettings, Load, Pipeline, Retry, Secret, Simulated, Source, SpoolMode, SpoolSettings,
-    SslMode, Step, Tls, WriteMode,
+    ApiKey, Auth, BasicAuth, BatchLimits, BatchSettings, Column, ColumnType, Columns, Compression,
+    Concurrency, CsvSource, Cursor, DatabaseLoad, Extra, Extract, FileFormat, FileLoad, Generated,
+    HttpExtract, HttpFormat, HttpLoad, HttpVersion, Incremental, Layout, LedgerSettings, Load,
+    Missed, NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination, ParquetColumn,
+    ParquetCompression, ParquetLoad, ParquetType, ParquetTypeText, Pipeline, RestFormat,
+    RestMethod, RestSource, Retry, RunRetry, S3Settings, Schedule, Secret, Simulated, Source,
+    SpoolMode, SpoolSettings, SslMode, Step, Tls, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

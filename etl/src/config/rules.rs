@@ -2,6 +2,7 @@
 //! schedules. A rule stays silent where one of its keys is already reported.
 
 mod database;
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,12 +12,14 @@ use super::address::{Address, check_header, sends_a_secret};
 use super::diagnostic::Diagnostic;
 use super::mask::quoted;
 use super::origin::Extent;
-use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Secret};
+use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Retry, Secret};
 use super::schedule;
 use super::suggest::{did_you_mean, nearest};
 use super::tree::Node;
 use super::units::Span;
 use super::validate::Outcome;
+
+mod rest;
 
 /// The most that one batch may be: the spool reads back no more (see `spool::gzip`).
 const BATCH_BYTES_MAX: u64 = 256 << 20;
@@ -29,7 +32,7 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node, outcome: &Outcome) -> Vec<
     rules.errors
 }
 
-struct Rules<'a> {
+pub(super) struct Rules<'a> {
     root: &'a Node,
     tainted: &'a BTreeSet<String>,
     origins: &'a BTreeMap<String, (Extent, Vec<String>)>,
@@ -38,13 +41,17 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn pipeline(&mut self, pipeline: &Pipeline) {
-        if let Some(text) = &pipeline.schedule
-            && let Err(problem) = schedule::check(text)
+        if let Some(schedule) = &pipeline.schedule
+            && let Err(problem) = schedule::timing(schedule)
         {
-            self.fault(&["schedule"], &problem.message, &problem.label);
+            let key = format!("schedule.{}", problem.key);
+            self.fault(&[&key, "schedule"], &problem.message, &problem.label);
         }
         if let Some(csv) = &pipeline.source.csv {
             self.csv(csv);
+        }
+        if let Some(rest) = &pipeline.source.rest {
+            self.rest(rest, pipeline.extract.is_some());
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
@@ -143,30 +150,21 @@ impl Rules<'_> {
 
     fn load(&mut self, load: &Load, at: &str) {
         let key = |name: &str| format!("{at}.{name}");
-        if load.batch.records > load.channel {
+        let batch = load.limits();
+        if batch.records > load.channel() {
             let message = format!("{}: batch.records is more than channel", shown(at));
             let keys = [key("batch.records"), key("channel")];
             self.fault(&[&keys[0], &keys[1]], &message, "such a batch would never fill");
         }
-        if load.retry.base > load.retry.cap {
-            let message = format!("{}: the first wait is longer than the longest", shown(at));
-            let keys = [key("retry.base"), key("retry.cap")];
-            self.fault(&[&keys[0], &keys[1]], &message, "`base` is at most `cap`");
-        }
-        for (index, status) in load.retry.also.iter().enumerate() {
-            if !(400..=599).contains(status) {
-                let message = format!("{}: a status that is no failure", shown(&key("retry.also")));
-                self.fault(&[&key(&format!("retry.also.{index}"))], &message, "400 to 599");
-            }
-        }
-        self.longer_than_nothing(&key("timeout"), load.timeout);
-        self.not_empty(&key("batch.bytes"), load.batch.bytes.0);
-        if load.batch.bytes.0 > BATCH_BYTES_MAX {
+        self.retry(&load.retry, at);
+        self.longer_than_nothing(&key("timeout"), load.timeout());
+        self.not_empty(&key("batch.bytes"), batch.bytes.0);
+        if batch.bytes.0 > BATCH_BYTES_MAX {
             let message = format!("{}: batch.bytes is more than 256MiB", shown(at));
             let help = "the spool keeps no larger batch; 1MiB to 16MiB suits most APIs";
             self.fault(&[&key("batch.bytes")], &message, help);
         }
-        if load.spool.max_bytes < load.batch.bytes {
+        if load.spool.max_bytes < batch.bytes {
             let message = format!("{}: the spool cannot hold a single batch", shown(at));
             let keys = [key("spool.max_bytes"), key("batch.bytes")];
             self.fault(&[&keys[0], &keys[1]], &message, "at least as much as `batch.bytes`");
@@ -174,8 +172,28 @@ impl Rules<'_> {
         if let Some(http) = &load.http {
             self.load_http(http, &key("http"));
         }
+        if let Some(file) = &load.file {
+            self.load_file(file, &key("file"));
+        }
+        if let Some(parquet) = &load.parquet {
+            self.load_parquet(parquet, &key("parquet"));
+        }
         if let Some((kind, database)) = load.database_load() {
             self.load_database(kind, database, &key(kind));
+        }
+    }
+
+    fn retry(&mut self, retry: &Retry, at: &str) {
+        let key = |name: &str| format!("{at}.retry.{name}");
+        if retry.base > retry.cap {
+            let message = format!("{}: the first wait is longer than the longest", shown(at));
+            self.fault(&[&key("base"), &key("cap")], &message, "`base` is at most `cap`");
+        }
+        for (index, status) in retry.also.iter().enumerate() {
+            if !(400..=599).contains(status) {
+                let message = format!("{}: a status that is no failure", shown(&key("also")));
+                self.fault(&[&key(&format!("also.{index}"))], &message, "400 to 599");
+            }
         }
     }
 
@@ -285,7 +303,7 @@ impl Rules<'_> {
     }
 
     /// Adds an error at the first of the keys that is written in the file.
-    fn fault(&mut self, keys: &[&str], message: &str, label: &str) {
+    pub(super) fn fault(&mut self, keys: &[&str], message: &str, label: &str) {
         if keys.iter().any(|key| self.is_tainted(key)) {
             return;
         }
@@ -305,7 +323,7 @@ fn covers(parent: &str, key: &str) -> bool {
 }
 
 /// `load.0.http` as `load[0].http`.
-fn shown(dotted: &str) -> String {
+pub(super) fn shown(dotted: &str) -> String {
     let mut out = String::new();
     for step in dotted.split('.') {
         if step.parse::<usize>().is_ok() {

@@ -205,6 +205,15 @@ pub(crate) fn type_of(schema: &Json) -> &str {
     }
 }
 
+/// Whether a schema allows a value of `kind`, perhaps beside others.
+pub(crate) fn allows(schema: &Json, kind: &str) -> bool {
+    match &schema["type"] {
+        Json::String(name) => name == kind,
+        Json::Array(names) => names.iter().any(|name| name == kind),
+        _ => false,
+    }
+}
+
 /// The kinds of which exactly one must be set: `oneOf: [{required: [csv]}, …]`.
 pub(crate) fn kinds(schema: &Json) -> Vec<&str> {
     let choices = schema["oneOf"].as_array().into_iter().flatten();
@@ -254,8 +263,8 @@ mod tests {
         let schema = pipeline_schema();
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
         assert_eq!(schema["title"], "etl pipeline");
-        assert_eq!(schema["$defs"]["Load"]["properties"]["workers"]["default"], 10);
-        assert_eq!(schema["$defs"]["BatchLimits"]["properties"]["bytes"]["default"], "1MiB");
+        assert_eq!(schema["$defs"]["Load"]["properties"]["workers_max"]["default"], 256);
+        assert_eq!(schema["$defs"]["SpoolSettings"]["properties"]["max_bytes"]["default"], "1GiB");
         assert_eq!(schema["$defs"]["Secret"]["writeOnly"], true);
         for (name, property) in schema["properties"].as_object().unwrap() {
             assert!(property["description"].is_string(), "{name}");
@@ -277,7 +286,7 @@ mod tests {
         let load = section_schema("load").unwrap();
         assert_eq!(load["title"], "etl pipeline: load");
         assert!(load["properties"]["batch"].is_object());
-        assert!(load["$defs"]["BatchLimits"].is_object());
+        assert!(load["$defs"]["BatchSettings"].is_object());
         assert!(load["$defs"]["CsvSource"].is_null());
         assert!(section_schema("batch").unwrap()["properties"]["linger"].is_object());
         assert!(section_schema("extract.http").unwrap()["properties"]["url"].is_object());

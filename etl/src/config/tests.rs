@@ -10,6 +10,8 @@ use super::{Environment, Report, from_str, load};
 
 /// A pipeline that sets every key, so that mutations of it reach every check.
 const EVERY_KEY: &str = include_str!("tests/every-key.yaml");
+/// The same for a pipeline whose source is an API.
+const EVERY_REST_KEY: &str = include_str!("tests/every-rest-key.yaml");
 
 fn refused(text: &str) -> Report {
     refused_with(text, &[], &Environment::empty())
@@ -163,7 +165,7 @@ fn overrides_variables_and_defaults_make_the_effective_configuration() {
         Environment::from_pairs([("TOKEN", "canary"), ("WORKERS", "5"), ("OTHER", "1")]);
     let loaded = from_str("p.yaml", text, &sets, &environment).unwrap();
     let sink = &loaded.pipeline.load[0];
-    assert_eq!((sink.workers, sink.batch.records, sink.channel), (5, 7, 2000));
+    assert_eq!((sink.workers(), sink.limits().records, sink.channel()), (5, 7, 2000));
     assert_eq!(sink.http.as_ref().unwrap().token.as_ref().unwrap().expose(), "canary");
     assert_eq!((loaded.variables, loaded.secrets), (2, 1));
     assert_eq!(loaded.place("load.0.workers"), "load.0.workers (p.yaml:7)");
@@ -188,39 +190,120 @@ fn every_key_of_the_schema_is_accepted() {
     let json = serde_json::to_string(&loaded.pipeline).unwrap();
     assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
     assert_eq!(loaded.secrets, 6);
+    let loaded = from_str("p.yaml", EVERY_REST_KEY, &[], &Environment::empty()).unwrap();
+    let json = serde_json::to_string(&loaded.pipeline).unwrap();
+    assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
+    assert_eq!(loaded.secrets, 2);
+    for pagination in [
+        "none",
+        "link",
+        "{ next: { pointer: /next } }",
+        "{ cursor: { pointer: /c } }",
+        "{ offset: {} }",
+    ] {
+        for auth in [
+            "none",
+            "{ bearer: x }",
+            "{ basic: { user: x, password: y } }",
+            "{ api_key: { query: q, key: k } }",
+        ] {
+            let text = format!(
+                "name: x\nsource:\n  rest: {{ url: 'https://h/', pagination: {pagination}, auth: {auth} }}\nload:\n  - http: {{ url: 'https://h/' }}\n"
+            );
+            from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
+        }
+    }
+}
+
+/// Sinks that are compiled only on request: refused without, and with the same keys.
+#[test]
+fn every_key_of_a_feature_is_accepted_with_it_and_refused_without() {
+    let text = format!("{EVERY_KEY}{}", include_str!("tests/every-key-of-features.yaml"));
+    let read = from_str("p.yaml", &text, &[], &Environment::empty());
+    if cfg!(all(feature = "parquet", feature = "s3")) {
+        assert_eq!(read.unwrap().pipeline.load[3].sink_name(), "parquet");
+        return;
+    }
+    let shown = read.unwrap_err().render(false);
+    for feature in ["parquet", "s3"] {
+        assert!(shown.contains(&format!("--features {feature}")), "{shown}");
+    }
+}
+
+#[test]
+fn defaults_depend_on_the_kind_of_sink() {
+    let text = "name: x\nsource: { csv: { path: a } }\nload:\n  - http: { url: 'http://h/' }\n  \
+                - file: {}\n  - name: large\n    file: {}\n    batch: { records: 300000 }\n";
+    let loaded = from_str("p.yaml", text, &[], &Environment::empty()).unwrap();
+    let [http, file, large] = loaded.pipeline.load.as_slice() else { panic!("three sinks") };
+    let of = |load: &super::Load| {
+        (load.workers(), load.channel(), load.limits().records, load.timeout().0.as_secs())
+    };
+    assert_eq!(of(http), (10, 2000, 200, 15));
+    assert_eq!(of(file), (2, 20_000, 10_000, 60));
+    assert_eq!(of(large), (2, 600_000, 300_000, 60));
+    assert_eq!((file.sink_name(), large.sink_name()), ("file", "large"));
+}
+
+#[test]
+fn a_wrong_sink_of_files_is_refused_with_what_would_be_right() {
+    for (settings, message, label) in [
+        ("path: ''", "load[0].file.path is empty", "name a directory"),
+        ("path: 'gs://b'", "load[0].file.path is neither a directory nor S3", "s3://bucket"),
+        ("prefix: '../x'", "load[0].file.prefix cannot begin file names", "letters, digits"),
+        ("partition_by: at", "load[0].file: partition_by is for partitions by day", "partition"),
+        ("partition: ''", "load[0].file.partition is empty", "name a field"),
+        ("s3: { region: x }", "load[0].file.s3: settings of S3 for a directory", "s3://bucket"),
+    ] {
+        let text = format!(
+            "name: x\nsource: {{ csv: {{ path: a }} }}\nload: [{{ file: {{ {settings} }} }}]\n"
+        );
+        let report = refused(&text);
+        assert_eq!(report.error_count(), 1, "{report}");
+        let error = &report.errors()[0];
+        assert_eq!(error.message, message);
+        let said = format!("{}{}", error.label, error.help.as_deref().unwrap_or_default());
+        assert!(said.contains(label), "{settings}: {said}");
+    }
 }
 
 #[test]
 fn no_value_of_a_variable_is_ever_shown() {
     const CANARY: &str = "Canary93f";
-    // Each value in turn, and all at once, comes from a variable that does not fit.
-    let values: Vec<&str> = EVERY_KEY
+    for text in [EVERY_KEY, EVERY_REST_KEY] {
+        shows_no_value_of(text, CANARY);
+    }
+}
+
+/// Each value in turn, and all at once, comes from a variable that does not fit.
+fn shows_no_value_of(every_key: &str, canary: &str) {
+    let values: Vec<&str> = every_key
         .lines()
         .filter_map(|line| line.split_once(": ").map(|(_, value)| value.trim()))
         .filter(|value| !value.is_empty() && !value.starts_with(['[', '{', '#']))
         .collect();
-    assert!(values.len() > 30);
+    assert!(values.len() > 25);
     for bad in
-        [CANARY.to_owned(), format!("http://{{{CANARY}}}@{CANARY}/{{"), format!("{CANARY}\n: [")]
+        [canary.to_owned(), format!("http://{{{canary}}}@{canary}/{{"), format!("{canary}\n: [")]
     {
         let environment = Environment::from_pairs([("V", bad.as_str())]);
-        let mut all = EVERY_KEY.to_owned();
+        let mut all = every_key.to_owned();
         let mut refusals = 0;
         for value in &values {
-            let one = EVERY_KEY.replacen(&format!(": {value}\n"), ": ${V}\n", 1);
+            let one = every_key.replacen(&format!(": {value}\n"), ": ${V}\n", 1);
             all = all.replacen(&format!(": {value}\n"), ": ${V}\n", 1);
             match from_str("p.yaml", &one, &[], &environment) {
-                Ok(loaded) => assert!(!format!("{loaded:?}").contains(CANARY)),
+                Ok(loaded) => assert!(!format!("{loaded:?}").contains(canary)),
                 Err(report) => {
                     refusals += 1;
                     let shown = format!("{report} {report:?} {:?}", report.errors());
-                    assert!(!shown.contains(CANARY), "{value}: {shown}");
+                    assert!(!shown.contains(canary), "{value}: {shown}");
                 }
             }
         }
         assert!(refusals > 20, "{refusals}");
         let report = from_str("p.yaml", &all, &[], &environment).unwrap_err();
-        assert!(!format!("{report:?} {:?}", report.errors()).contains(CANARY));
+        assert!(!format!("{report:?} {:?}", report.errors()).contains(canary));
     }
 }
 

@@ -17,7 +17,7 @@ use super::mask::{only_names_a_variable, quoted};
 use super::origin::{Extent, Texts};
 use super::scalar::{self, placeholder};
 use super::schema::{
-    Choice, Resolved, choices, description, kinds, pipeline_schema, resolve, type_of,
+    Choice, Resolved, allows, choices, description, kinds, pipeline_schema, resolve, type_of,
 };
 use super::tree::{Filled, Key, Node, Scalar, Value};
 
@@ -118,7 +118,7 @@ impl Walk<'_> {
             (Value::Mapping(entries), _) if !choices.is_empty() => {
                 self.choice_with_settings(node, entries, &choices, resolved.schema, at)
             }
-            (Value::Mapping(entries), "object") => {
+            (Value::Mapping(entries), _) if allows(resolved.schema, "object") => {
                 self.mapping(node, entries, resolved.schema, at, parent)
             }
             (Value::Sequence(items), "array") => self.sequence(items, resolved.schema, at),

@@ -172,6 +172,8 @@ impl Courier<'_> {
     ) -> Option<(Answer, Duration)> {
         slot.begin();
         let asked = Instant::now();
+        let bytes = payload.body.len() as u64;
+        self.books.in_flight_bytes.fetch_add(bytes, Relaxed);
         if self.books.in_flight.fetch_add(1, Relaxed) == 0 {
             self.gate.asked_after_rest();
         }
@@ -180,6 +182,7 @@ impl Courier<'_> {
             () = self.stop.reached(Urgency::Now) => None,
         };
         self.books.in_flight.fetch_sub(1, Relaxed);
+        self.books.in_flight_bytes.fetch_sub(bytes, Relaxed);
         match &answer {
             Some(answer) => slot.end(answer),
             None => self.gate.abandon(permit),
@@ -222,6 +225,7 @@ impl Courier<'_> {
 
     fn failed(&self, permit: Permit, failure: &Failure, refused: bool, attempts: &mut Attempts) {
         attempts.last_answer.clone_from(&failure.reason);
+        self.books.failed.fetch_add(1, Relaxed);
         // Fewer failures than open the breaker are announced nowhere else.
         info!(
             target = self.sink.target(),

@@ -19,11 +19,14 @@ pub mod breaker;
 mod database;
 mod delivery;
 mod disk;
+mod files;
 pub mod gate;
 mod http_sink;
 mod kinds;
 pub mod limit;
 pub mod obstacle;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod parts;
 pub mod plan;
 pub mod rate;
@@ -37,6 +40,7 @@ mod worker;
 
 pub use database::DatabaseSinkError;
 pub(crate) use delivery::unix_seconds;
+pub use files::FilesError;
 pub use http_sink::{HttpSink, HttpSinkError};
 pub use kinds::{SinkError, SinkHome, build, target};
 pub use sink::{Delivering, Probe, Probing, Reach, Sink};

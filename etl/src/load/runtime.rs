@@ -111,12 +111,13 @@ impl SinkRuntime {
         plan: ReplayPlan,
     ) -> std::io::Result<SinkRuntime> {
         let (spool, workers) = (Arc::new(spool), load.in_flight_max());
+        let books = SinkBooks::of(sink.is_database());
         let parts = Arc::new(Parts {
             name: load.sink_name().to_owned(),
             sink,
             gate: Gate::new(load),
-            books: Arc::new(SinkBooks::default()),
-            disk: Disk::start(&spool, load.sink_name(), workers)?,
+            books: Arc::new(books),
+            disk: Disk::start(&spool, "spool", load.sink_name(), workers)?,
             retry: load.retry.clone(),
             mode: load.spool.mode.unwrap_or(begin.mode),
             max_rejected: load.max_rejected.0,
@@ -139,7 +140,7 @@ impl SinkRuntime {
             spool,
         });
         // The channel holds batches; its bound is configured in records.
-        let (live, live_out) = bounded((load.channel / load.batch.records).max(1));
+        let (live, live_out) = bounded((load.channel() / load.limits().records).max(1));
         let (replay_in, replay_out) = bounded(2);
         let mut tasks = start_workers(&parts, workers, &live_out, &replay_out);
         tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in)));

@@ -136,6 +136,7 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
             dead_lettered: placed.dead_lettered,
         });
     } else {
+        parts.books.replayed_earlier.fetch_add(placed.delivered, Relaxed);
         parts.books.replay_dead_lettered.fetch_add(placed.dead_lettered, Relaxed);
     }
     tell(label, "replayed", placed);

@@ -2,6 +2,7 @@
 //! source once; the source is read; everything is brought to a place where it is
 //! safe; the books are closed.
 
+mod ending;
 mod fleet;
 mod intake;
 mod keeper;
@@ -9,6 +10,7 @@ mod plan;
 mod reading;
 mod rejects;
 mod replay;
+mod rest;
 mod rows;
 mod start;
 mod watch;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tracing::{Span, info};
 
 use crate::batch::{BatchBuilder, KeyContext};
@@ -25,11 +28,13 @@ use crate::config::{Load, Pipeline, SpoolMode};
 use crate::extract::Extractor;
 use crate::load::runtime::{SinkBegin, SinkEnd, SinkRuntime};
 use crate::load::{self, Sink, SinkHome};
+use crate::source::rest::{RestClient, Waits};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
 use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
 use crate::transform::Chain;
 
+pub use ending::{conclude, not_begun};
 use intake::{Closed, Inlet, Intake};
 use keeper::{Keeper, Kept, Progress};
 use plan::Plan;
@@ -103,14 +108,18 @@ impl Run {
         if let Some(extractor) = &extractor {
             start::check_columns(&pipeline, extractor)?;
         }
-        // A fleet cannot be polled again for the same values: spool first.
-        let mode = if extractor.is_some() { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
+        if let Some(rest) = &pipeline.source.rest {
+            RestClient::new(rest, None, Waits::new(Handle::current(), stop.clone()))?;
+        }
+        // What is polled cannot be polled again for the same values: spool first.
+        let polled = pipeline.is_polled();
+        let mode = if polled { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
         let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
         let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
         let mut ready = Vec::new();
-        let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home };
         for (input, load) in raw.chain(transformed) {
             let spool = open_spool(&home, load)?;
+            let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home, input };
             ready.push((input, load, build_sink(load, &sink_home)?, spool));
         }
         let options = pipeline.load.first().map_or_else(
@@ -166,6 +175,7 @@ impl Run {
             .iter()
             .map(|(_, sink)| (sink.outlet().name().to_owned(), sink.outlet().tracker()))
             .collect();
+        let source = std::mem::replace(&mut plan.source, plan::Source::Nothing);
         let kept_progress = std::mem::replace(&mut plan.progress, Progress::Nothing);
         let numbered = plan.begin.numbered.clone();
         let keeper = Keeper::new(self.kept, kept_progress, trackers, numbered, rejects.flusher());
@@ -175,7 +185,7 @@ impl Run {
         let intake =
             Arc::new(Intake::new(chain, books.clone(), rejects, plan.begin.clone(), inlets));
         let reading = Reading { extractor, books: books.clone(), progress, stop: stop.clone() };
-        let read = reading.read(&pipeline, plan.source, &intake).await;
+        let read = reading.read(&pipeline, source, &intake).await;
         if let Err(error) = &read {
             tracing::error!(error, "the source could not be read to its end");
         }
@@ -203,7 +213,7 @@ impl Run {
             sinks: ends,
             source_error: read.err(),
             rejects_unwritten,
-            input: plan.input,
+            input: plan.said(),
             resumed_from: plan.resumed_from,
         }
     }
@@ -240,7 +250,7 @@ fn begin(
     match kept.begin(&plan.progress) {
         Ok(()) => {}
         // What is polled is written ahead, under keys that no later run makes again.
-        Err(error) if pipeline.extract.is_some() => {
+        Err(error) if pipeline.is_polled() => {
             tracing::warn!(%error, "no checkpoint can be written, trying again");
             kept.unsaved = true;
         }
@@ -258,7 +268,7 @@ fn inlets(pipeline: &Pipeline, plan: &Plan, sinks: &[(SinkInput, SinkRuntime)]) 
             let keys = KeyContext::new(&pipeline.name, name, &plan.run_id);
             let start = plan.start(name);
             let cuts = plan.cuts.get(name).into_iter().flatten().copied();
-            let builder = BatchBuilder::new(&load.batch, keys, plan.run_id.clone(), start);
+            let builder = BatchBuilder::new(&load.limits(), keys, plan.run_id.clone(), start);
             let builder = builder.with_cuts(cuts);
             Inlet { input: *input, builder, outlet: sink.outlet(), start }
         })

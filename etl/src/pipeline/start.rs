@@ -5,6 +5,7 @@ use crate::config::Pipeline;
 use crate::extract::{Extractor, ExtractorError};
 use crate::load::SinkError;
 use crate::source::CsvRows;
+use crate::source::rest::RestSetupError;
 use crate::spool::OpenError;
 
 /// Why a run did not begin. Nothing was read or sent.
@@ -29,6 +30,9 @@ pub enum StartError {
     /// The extraction's settings are unusable.
     #[error("extract: {0}")]
     Extract(#[from] ExtractorError),
+    /// The API's settings are unusable.
+    #[error(transparent)]
+    Rest(#[from] RestSetupError),
     /// The extraction's address asks for a column that the inventory does not have.
     #[error(
         "extract.http.url asks for {{{column}}}, and {file} has no such column; it has: {known}"

@@ -12,6 +12,7 @@ mod allocator;
 mod books;
 mod meter;
 mod notices;
+mod requests;
 mod result;
 mod screen;
 mod terminal;
@@ -20,7 +21,7 @@ mod watch;
 pub use books::{Books, BooksSnapshot, SinkBooks, SinkInput, SinkSnapshot};
 pub use display::Display;
 pub use profile::ProfileFiles;
-
+pub use requests::{REQUEST_SECONDS, Requests, RequestsSnapshot};
 pub use result::{RunFiles, RunResult, SpoolRemaining, Stop};
 pub use terminal::{Terminal, Tone};
 pub use watch::{Progress, RunHeader, SinkHealth, SinkState, Watch};

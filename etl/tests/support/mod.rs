@@ -9,6 +9,8 @@
 )]
 
 pub mod crash;
+pub mod files;
+pub mod serving;
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read};
