@@ -115,10 +115,10 @@ impl Learning {
     ) {
         let text = value.get();
         match kind {
-            ColumnType::Int64 if kept.is_none() => {
-                if infer(value, depth) == Some(ColumnType::Float64) {
-                    *kind = ColumnType::Float64;
-                }
+            ColumnType::Int64
+                if kept.is_none() && infer(value, depth) == Some(ColumnType::Float64) =>
+            {
+                *kind = ColumnType::Float64;
             }
             ColumnType::Struct(columns) if text.starts_with('{') && depth > 0 => {
                 let kept = match kept {
