@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "support/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::collections::BTreeSet;
@@ -14,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mock_load_api_server::Faults;
+use postgres::Postgres;
 use pprof::protos::{Message, Profile};
 use serde_json::Value;
 use support::serving::{Serving, history};
@@ -260,6 +263,43 @@ async fn health_names_the_sink_that_is_away_and_is_well_when_it_is_back() {
     serving.until("nothing waits", |it| {
         it.metric("etl_spool_batches{pipeline=\"p\",sink=\"http\"}") == Some(0.0)
     });
+    assert_eq!(serving.stop().0, Some(0));
+}
+
+/// A pipeline whose runs are an hour apart says nothing of its database meanwhile: it is
+/// asked itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_asks_a_database_and_names_it_while_it_is_away() {
+    let (bench, api) = (Bench::new(), mock(Faults::default()).await);
+    let mut database = Postgres::start();
+    let (url, target) = (api.url(), database.url());
+    bench.write(
+        "q.yaml",
+        format!(
+            "name: q\nschedule: '@every 1h'\n\
+             source:\n  rest: {{ url: '{url}/posts?_page=1&_limit=20' }}\n\
+             load:\n  - postgres: {{ url: '{target}', table: raw_data, layout: raw, create: true }}\n"
+        ),
+    );
+    let serving = Serving::start(&bench, "q.yaml", &[]);
+    serving.until("the run is over", |it| it.pipeline("q")["last_run"]["exit"] == 0);
+    assert_eq!(database.number("SELECT count(*) FROM raw_data"), 20);
+    let value = |series: &str| serving.metric(&format!("{series}{{pipeline=\"q\"}}"));
+    assert_eq!(value("etl_data_saved_total"), Some(20.0));
+    assert_eq!(value("etl_database_writes_total"), value("etl_loads_total"));
+    assert!(value("etl_database_writes_total") >= Some(1.0));
+    assert_eq!(value("etl_api_requests_total"), Some(1.0));
+    assert_eq!(serving.json("/health")["components"]["q/postgres"]["status"], "healthy");
+
+    database.halt();
+    serving.until("its absence is seen", |it| it.get("/health").0 == 503);
+    let health = serving.json("/health");
+    let component = &health["components"]["q/postgres"];
+    assert_eq!(component["status"], "unhealthy", "{health}");
+    assert!(component["error"].as_str().is_some_and(|error| !error.is_empty()), "{health}");
+    assert_eq!(health["components"]["q"]["status"], "healthy", "{health}");
+    database.go();
+    serving.until("it is back", |it| it.get("/health").0 == 200);
     assert_eq!(serving.stop().0, Some(0));
 }
 

@@ -36,9 +36,10 @@ pub use origin::Position;
 pub use pipeline::{
     ApiKey, Auth, BasicAuth, BatchLimits, Column, ColumnType, Columns, Compression, Concurrency,
     CsvSource, Cursor, DatabaseLoad, Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Incremental, Layout, LedgerSettings, Load, Missed, NextPage, Oauth2, Offsets, Overlap,
-    PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry, RunRetry, Schedule,
-    Secret, Simulated, Source, SpoolMode, SpoolSettings, SslMode, Step, Tls, WriteMode,
+    HttpVersion, Incremental, Layout, LedgerSettings, Load, Missed, NextPage, Oauth2, Offsets,
+    Overlap, PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry,
+    RunRetry, Schedule, Secret, Simulated, Source, SpoolMode, SpoolSettings, SslMode, Step, Tls,
+    WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

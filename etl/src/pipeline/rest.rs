@@ -25,6 +25,7 @@ use crate::source::rest::{
     Seen, Spot, Trace, Waits,
 };
 use crate::stop::Stop;
+use crate::telemetry::Books;
 use crate::telemetry::figures::{counted, short_id};
 
 /// Pages whose validators are remembered: the first ones.
@@ -126,11 +127,13 @@ impl RestRun {
         self,
         source: &RestSource,
         intake: Arc<Intake>,
+        books: Arc<Books>,
         stop: Stop,
     ) -> Result<bool, String> {
         let waits = Waits::new(Handle::current(), stop);
         let client = RestClient::new(source, self.since.as_ref(), waits)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .counted_in(books);
         let conditional = source.asks_conditionally();
         let reading = tokio::task::spawn_blocking(move || {
             Reader::new(self, client, &intake, conditional).read()

@@ -351,6 +351,10 @@ impl Sink for PostgresSink {
         Box::pin(self.ask())
     }
 
+    fn is_database(&self) -> bool {
+        true
+    }
+
     fn target(&self) -> &str {
         &self.target
     }

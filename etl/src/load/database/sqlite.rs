@@ -130,6 +130,10 @@ impl Sink for SqliteSink {
         Box::pin(self.ask())
     }
 
+    fn is_database(&self) -> bool {
+        true
+    }
+
     fn target(&self) -> &str {
         &self.target
     }
