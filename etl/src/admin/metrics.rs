@@ -161,7 +161,7 @@ impl Snapshot {
             ("etl_sink_retries", "Attempts after a batch's first", |it| it.retries),
         ];
         for (name, help, column) in counters {
-            page.counters(name, help, self.each_sink(|sink| column(sink)))?;
+            page.counters(name, help, self.each_sink(column))?;
         }
         let in_flight = self.each_sink(|sink| sink.in_flight_bytes as f64);
         page.gauges("etl_in_flight_bytes", "Bytes of batches being sent now", in_flight)?;
