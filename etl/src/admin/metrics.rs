@@ -358,7 +358,7 @@ mod tests {
             "# TYPE etl_loads_total counter",
             "etl_loads_total{pipeline=\"p\"} 0",
             "# TYPE etl_run_duration_seconds histogram",
-            "etl_run_duration_seconds_bucket{pipeline=\"p\",le=\"+Inf\"} 0",
+            "etl_run_duration_seconds_bucket{le=\"+Inf\",pipeline=\"p\"} 0",
             "etl_config_wrong_files 0.0",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}\n{text}");
