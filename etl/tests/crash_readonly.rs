@@ -95,7 +95,7 @@ async fn a_disk_that_turns_read_only_does_not_stop_deliveries() {
         assert_eq!(ran.json()["balanced"], true, "{}", ran.stderr);
         assert_eq!(ran.sink("delivered"), 1000, "{}", ran.stderr);
         assert!(ran.stderr.contains("Read-only file system"), "{}", ran.stderr);
-        mended(&mut case, &mut disk);
+        mended(&mut case, &mut disk, &ran);
     }
 }
 
@@ -114,17 +114,20 @@ async fn a_disk_that_turns_read_only_under_a_dead_api_keeps_every_good_file() {
         signal(&run.child, Signal::TERM);
         let ran = run.ends().exits(70);
         assert_eq!(ran.json()["balanced"], false, "{}", ran.stderr);
-        mended(&mut case, &mut disk);
+        assert!(ran.sink("spooled") > 0, "the disk failed before it was needed: {}", ran.stdout);
+        mended(&mut case, &mut disk, &ran);
     }
 }
 
-/// The disk takes writes again: every file is whole, and all that is not at the API
-/// yet goes there, once.
-fn mended(case: &mut Case, disk: &mut Disk) {
-    case.note_spool();
+/// The disk takes writes again: every record that the run counted as spooled is there,
+/// every file is whole, and all that is not at the API yet goes there, once.
+fn mended(case: &mut Case, disk: &mut Disk, ran: &Ran) {
     disk.unmount();
     disk.mount();
     case.note_spool();
+    let there: usize = case.sealed.values().map(Vec::len).sum();
+    let counted = ran.sink("spooled");
+    assert!(there as u64 >= counted, "{counted} were counted as spooled, {there} are there");
     case.deliver_all(&[]);
     case.nothing_is_lost();
 }

@@ -166,18 +166,10 @@ async fn two_processes_that_race_for_a_spool_never_share_it() {
 /// a run is going on, and again before the next; a file's rows still arrive once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_set_back_an_hour_loses_nothing() {
-    let library = faketime();
     for kind in [Kind::Fleet, Kind::Rows] {
         let mut case = Case::new(kind, 1000, 20, 4, unreliable(7)).await;
         for (at_first, then) in [("+0s", "-1h"), ("-2h", "-3h"), ("+3h", "-3h")] {
-            let clock = case.bench.write("clock", at_first);
-            let mut command = case.bench.command(&["run", "p.yaml", "--json"]);
-            command
-                .env("LD_PRELOAD", &library)
-                .env("FAKETIME_TIMESTAMP_FILE", &clock)
-                .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-            let mut run = case.spawn(command);
+            let mut run = start_at(&case, at_first);
             for (batches, offset) in [(3, then), (6, then)] {
                 let known = case.server.stats().batches;
                 wait_until("batches arrived, or it was over", || {
@@ -196,9 +188,51 @@ async fn a_clock_set_back_an_hour_loses_nothing() {
     }
 }
 
+/// A sink asks for a pause until a date, and then the clock goes back by an hour: the
+/// pause is as long as it was when it was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_while_a_retry_after_date_is_waited_for_changes_nothing() {
+    for kind in [Kind::Fleet, Kind::Rows] {
+        let faults = Faults {
+            fail: [(429, 1.0)].into(),
+            retry_after: Some(Duration::from_secs(4)),
+            retry_after_date: true,
+            ..Faults::default()
+        };
+        let case = Case::new(kind, 1000, 20, 4, faults).await;
+        let mut run = start_at(&case, "+0s");
+        wait_until("the sink asked for a pause", || {
+            case.server.stats().by_status.contains_key(&429)
+        });
+        let began = Instant::now();
+        case.server.set_faults(Faults::default()).unwrap();
+        // What has already been answered is on its way; its date is read by the old clock.
+        wait_until("the pause is noted", || case.log().contains("429"));
+        case.bench.write("clock", "-1h");
+        let status = wait_at_most(&mut run, began, PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", case.stderr());
+        // A date has whole seconds.
+        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        told_the_wrong_time(&case);
+        each_exactly_once(&case.server, 1000);
+    }
+}
+
+/// Starts a run whose clock is off by what the file `clock` says, at first `offset`.
+fn start_at(case: &Case, offset: &str) -> Child {
+    let clock = case.bench.write("clock", offset);
+    let mut command = case.bench.command(&["run", "p.yaml", "--json"]);
+    command
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    case.spawn(command)
+}
+
 /// The log of the runs shows the clock going back, or the test has shown nothing.
 fn told_the_wrong_time(case: &Case) {
-    let log = std::fs::read_to_string(case.bench.path("logs/etl.log")).unwrap();
+    let log = case.log();
     let times: Vec<&str> = log.lines().filter_map(|line| line.get(..19)).collect();
     assert!(times.windows(2).any(|two| two[1] < two[0]), "the clock never went back:\n{log}");
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use lossy::Lossy;
 use postgres::Postgres;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rusqlite::Connection;
 use support::{Bench, Ran, wait_until};
 
@@ -282,21 +283,25 @@ fn a_restart_of_the_server_and_lost_commit_replies_double_and_lose_nothing() {
 fn bad_rows_are_dead_lettered_with_their_reason_and_the_others_load() {
     for (bench, database) in both() {
         let mut csv = numbers(100);
-        csv.push_str("abc,1\n102,\n103,99999999999\n1,3\n");
+        csv.push_str("abc,1\n102,\n103,99999999999\n1,3\n,4\n");
         let settings = format!("{}\n      primary_key: [id]", NUMBERS);
         pipeline(&bench, &csv, &settings, "workers: 1\n    batch: { records: 50 }");
         let ran = run_with(&bench, &database.url(), &[]).exits(65);
-        assert_eq!((sink(&ran, "delivered"), sink(&ran, "dead_lettered")), (101, 3));
+        assert_eq!((sink(&ran, "delivered"), sink(&ran, "dead_lettered")), (101, 4));
         assert_eq!(database.number("SELECT count(*) FROM numbers"), 101);
         let dead = bench.etl(&["spool", "cat", "p", "--dead"]).stdout;
         let reasons = match database {
-            Database::Server(_) => {
-                ["22P02 invalid input syntax for type bigint", "22003 value", "23505 duplicate key"]
-            }
+            Database::Server(_) => [
+                "22P02 invalid input syntax for type bigint",
+                "22003 value",
+                "23505 duplicate key",
+                "23502 null value",
+            ],
             Database::File(_) => [
                 "id: invalid input for type bigint",
                 "n: invalid input for type integer",
                 "UNIQUE constraint failed",
+                "NOT NULL constraint failed",
             ],
         };
         for reason in reasons {
@@ -313,7 +318,7 @@ fn what_passes_is_waited_for_and_what_does_not_is_refused_with_a_remedy() {
     let database = Database::Server(Box::new(server));
     let Database::Server(server) = &database else { return };
     let without = NUMBERS.replace("create: true", "create: false");
-    pipeline(&bench, &numbers(500), &without, "timeout: 1s\n    batch: { records: 100 }");
+    pipeline(&bench, &numbers(500), &without, "timeout: 5s\n    batch: { records: 100 }");
 
     // No table: everything is kept, and the remedy is said.
     let ran = run_with(&bench, &server.url(), &[]).exits(75);
@@ -389,4 +394,37 @@ fn a_password_is_nowhere_to_be_found() {
     let grep =
         Command::new("grep").args(["-r", "-l", PASSWORD]).arg(bench.path("data")).output().unwrap();
     assert!(grep.stdout.is_empty(), "{}", String::from_utf8_lossy(&grep.stdout));
+}
+
+#[test]
+fn connections_are_encrypted_and_certificates_checked_as_sslmode_says() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let (bench, mut server) = (Bench::new(), Postgres::start());
+    server.halt();
+    server.encrypt(&certificate.pem(), &key.serialize_pem());
+    server.go();
+    bench.write("ca.pem", issuer.pem());
+    let run = |host: &str, mode: &str, tls: &str, code: i32, said: &str| {
+        let table = format!("{NUMBERS}\n      sslmode: {mode}\n      tls: {{ {tls} }}");
+        pipeline(&bench, &numbers(20), &table, "timeout: 5s");
+        let url = server.url().replace("127.0.0.1", host);
+        let ran = run_with(&bench, &url, &["--fresh"]).exits(code);
+        assert!(ran.stderr.contains(said), "{mode} {tls}: {}", ran.stderr);
+    };
+    // What is refused stays in the spool, and all of it is there in the end.
+    run("127.0.0.1", "disable", "", 75, "28000");
+    run("localhost", "verify-full", "", 75, "certificate");
+    run("127.0.0.1", "verify-full", "ca: ca.pem", 75, "certificate");
+    run("localhost", "verify-full", "ca: ca.pem", 0, "");
+    run("127.0.0.1", "require", "", 0, "");
+    run("127.0.0.1", "prefer", "", 0, "");
+    assert_eq!(server.number("SELECT count(*) FROM numbers"), 6 * 20);
+    let bad = format!("{NUMBERS}\n      sslmode: require\n      tls: {{ ca: none.pem }}");
+    pipeline(&bench, &numbers(20), &bad, "");
+    run_with(&bench, &server.url(), &[]).exits(78);
 }

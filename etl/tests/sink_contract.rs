@@ -9,34 +9,52 @@ mod lossy;
 mod postgres;
 mod support;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use etl::batch::{KeyContext, Payload, Rows};
 use etl::config::{Environment, from_str};
 use etl::load::answer::Answer;
-use etl::load::{HttpSink, Sink, SinkHome, build};
+use etl::load::{HttpSink, Reach, Sink, SinkHome, build};
+use etl::telemetry::SinkInput;
 use lossy::Lossy;
 use mock_load_api_server::{Faults, Server};
 use postgres::Postgres;
 use rusqlite::Connection;
+use support::files::{files_below, records_in};
 use support::mock;
 
-/// A sink together with the real thing behind it.
+/// A sink together with the real thing behind it. What makes it misbehave says whether a
+/// place of this kind can; what it can not, it need not answer.
 trait Place {
     fn sink(&self) -> &dyn Sink;
     /// Records the place has, each counted as often as it is there.
     fn stored(&self) -> u64;
-    /// Makes the place refuse its callers for now; gives the wait that it asks for.
-    fn overload(&self) -> Option<Duration>;
-    /// Makes the place store the batch and lose its reply; false where no reply can be lost.
-    fn lose_replies(&self) -> bool;
+    /// Makes the place refuse its callers for now.
+    fn overload(&self) -> bool {
+        false
+    }
+    /// The wait that a place which refuses for now asks for.
+    fn wished_wait(&self) -> Option<Duration> {
+        None
+    }
+    /// Makes the place store the batch and lose its reply.
+    fn lose_replies(&self) -> bool {
+        false
+    }
     /// Makes the place never answer.
-    fn hang(&self);
+    fn hang(&self) -> bool {
+        false
+    }
     /// Makes the place refuse records that contain `text`.
-    fn poison(&self, text: &str);
-    /// Makes the place take at most `records` at once; false where there is no such limit.
-    fn narrow(&self, records: usize) -> bool;
+    fn poison(&self, _text: &str) -> bool {
+        false
+    }
+    /// Makes the place take at most `records` at once.
+    fn narrow(&self, _records: usize) -> bool {
+        false
+    }
     /// Makes the place turn its callers away for good.
     fn turn_away(&self);
     fn heal(&self);
@@ -61,8 +79,9 @@ impl HttpPlace {
         HttpPlace { server, sink }
     }
 
-    fn set(&self, faults: Faults) {
+    fn set(&self, faults: Faults) -> bool {
         self.server.set_faults(faults).unwrap();
+        true
     }
 }
 
@@ -75,28 +94,29 @@ impl Place for HttpPlace {
         self.server.stats().records
     }
 
-    fn overload(&self) -> Option<Duration> {
+    fn overload(&self) -> bool {
         let retry_after = Some(Duration::from_secs(7));
-        self.set(Faults { fail: [(503, 1.0)].into(), retry_after, ..Faults::default() });
-        retry_after
+        self.set(Faults { fail: [(503, 1.0)].into(), retry_after, ..Faults::default() })
+    }
+
+    fn wished_wait(&self) -> Option<Duration> {
+        Some(Duration::from_secs(7))
     }
 
     fn lose_replies(&self) -> bool {
-        self.set(Faults { lose_reply: 1.0, ..Faults::default() });
-        true
+        self.set(Faults { lose_reply: 1.0, ..Faults::default() })
     }
 
-    fn hang(&self) {
-        self.set(Faults { hang: 1.0, ..Faults::default() });
+    fn hang(&self) -> bool {
+        self.set(Faults { hang: 1.0, ..Faults::default() })
     }
 
-    fn poison(&self, text: &str) {
-        self.set(Faults { poison: Some(text.to_owned()), ..Faults::default() });
+    fn poison(&self, text: &str) -> bool {
+        self.set(Faults { poison: Some(text.to_owned()), ..Faults::default() })
     }
 
     fn narrow(&self, records: usize) -> bool {
-        self.set(Faults { max_records: Some(records), ..Faults::default() });
-        true
+        self.set(Faults { max_records: Some(records), ..Faults::default() })
     }
 
     fn turn_away(&self) {
@@ -114,7 +134,11 @@ fn database_sink(load: &str, directory: &std::path::Path) -> Arc<dyn Sink> {
         "name: p\nsource: {{ csv: {{ path: x }} }}\nload:\n  - {load}\n    timeout: 800ms\n"
     );
     let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
-    build(&loaded.pipeline.load[0], &SinkHome { pipeline: "p", directory }).unwrap()
+    build(
+        &loaded.pipeline.load[0],
+        &SinkHome { pipeline: "p", directory, input: SinkInput::Transformed },
+    )
+    .unwrap()
 }
 
 const TABLE: &str = "table: t, create: true, columns: { name: text }";
@@ -157,9 +181,9 @@ impl Place for PostgresPlace {
         self.server.number("SELECT count(*) FROM t")
     }
 
-    fn overload(&self) -> Option<Duration> {
+    fn overload(&self) -> bool {
         self.raise("53300", "true");
-        None
+        true
     }
 
     fn lose_replies(&self) -> bool {
@@ -168,17 +192,15 @@ impl Place for PostgresPlace {
         true
     }
 
-    fn hang(&self) {
+    fn hang(&self) -> bool {
         self.proxy.hang(true);
+        true
     }
 
-    fn poison(&self, text: &str) {
+    fn poison(&self, text: &str) -> bool {
         self.proxy.hang(false);
         self.raise("23514", &format!("NEW.name = '{text}'"));
-    }
-
-    fn narrow(&self, _: usize) -> bool {
-        false
+        true
     }
 
     fn turn_away(&self) {
@@ -233,29 +255,23 @@ impl Place for SqlitePlace {
         u64::try_from(count).unwrap()
     }
 
-    fn overload(&self) -> Option<Duration> {
+    fn overload(&self) -> bool {
         self.other("BEGIN IMMEDIATE");
-        None
+        true
     }
 
-    fn lose_replies(&self) -> bool {
-        false
-    }
-
-    fn hang(&self) {
+    fn hang(&self) -> bool {
         self.other("BEGIN EXCLUSIVE");
+        true
     }
 
-    fn poison(&self, text: &str) {
+    fn poison(&self, text: &str) -> bool {
         self.heal();
         self.other(&format!(
             "CREATE TRIGGER fail BEFORE INSERT ON t WHEN NEW.name = '{text}' \
              BEGIN SELECT RAISE(ABORT, 'on purpose'); END"
         ));
-    }
-
-    fn narrow(&self, _: usize) -> bool {
-        false
+        true
     }
 
     fn turn_away(&self) {
@@ -271,6 +287,58 @@ impl Place for SqlitePlace {
         let renamed = self.other.lock().unwrap().prepare("SELECT other FROM t").is_ok();
         if renamed {
             self.other("ALTER TABLE t RENAME COLUMN other TO name");
+        }
+    }
+}
+
+/// A directory that files are written to; turned away, a file stands in its place.
+struct FilePlace {
+    home: tempfile::TempDir,
+    sink: Arc<dyn Sink>,
+}
+
+impl FilePlace {
+    fn start(kind: &str) -> FilePlace {
+        let home = tempfile::tempdir().unwrap();
+        let text = format!("name: p\nsource: {{ csv: {{ path: x }} }}\nload:\n  - {kind}\n");
+        let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
+        let at = SinkHome {
+            pipeline: "p",
+            directory: &home.path().join("data/p"),
+            input: SinkInput::Transformed,
+        };
+        let sink = etl::load::build(&loaded.pipeline.load[0], &at).unwrap();
+        FilePlace { home, sink }
+    }
+
+    fn files(&self) -> PathBuf {
+        self.home.path().join("data/p/processed")
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.home.path().join("aside")
+    }
+}
+
+impl Place for FilePlace {
+    fn sink(&self) -> &dyn Sink {
+        &*self.sink
+    }
+
+    fn stored(&self) -> u64 {
+        let files = if self.aside().exists() { self.aside() } else { self.files() };
+        files_below(&files).iter().map(|path| records_in(path).len() as u64).sum()
+    }
+
+    fn turn_away(&self) {
+        std::fs::rename(self.files(), self.aside()).unwrap();
+        std::fs::write(self.files(), "in the way").unwrap();
+    }
+
+    fn heal(&self) {
+        if self.aside().exists() {
+            std::fs::remove_file(self.files()).unwrap();
+            std::fs::rename(self.aside(), self.files()).unwrap();
         }
     }
 }
@@ -296,12 +364,13 @@ async fn holds(place: &dyn Place) {
     assert_eq!(place.stored(), 3, "the same key counts once");
 
     // Overload is for later, and the wished wait is passed on.
-    let wished = place.overload();
     let second = batch(&["d", "e"]);
-    let answer = sink.deliver(&second).await;
-    let Answer::Retry(failure) = answer else { panic!("{answer:?}") };
-    assert_eq!(failure.after, wished);
-    assert!(!failure.reason.is_empty());
+    if place.overload() {
+        let answer = sink.deliver(&second).await;
+        let Answer::Retry(failure) = answer else { panic!("{answer:?}") };
+        assert_eq!(failure.after, place.wished_wait());
+        assert!(!failure.reason.is_empty());
+    }
 
     // Stored, but the reply was lost: for later, and then recognised.
     if place.lose_replies() {
@@ -313,25 +382,30 @@ async fn holds(place: &dyn Place) {
     assert_eq!(place.stored(), 5);
 
     // No answer is for later too, within the deadline.
-    place.hang();
-    let asked = Instant::now();
-    assert!(matches!(sink.deliver(&batch(&["f"])).await, Answer::Retry(_)));
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    if place.hang() {
+        let asked = Instant::now();
+        assert!(matches!(sink.deliver(&batch(&["f"])).await, Answer::Retry(_)));
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    }
 
     // A wrong record makes its batch invalid, and none of it is stored.
-    place.poison("bad");
-    assert!(matches!(sink.deliver(&batch(&["g", "bad", "h"])).await, Answer::Invalid(_)));
+    if place.poison("bad") {
+        assert!(matches!(sink.deliver(&batch(&["g", "bad", "h"])).await, Answer::Invalid(_)));
+    }
     if place.narrow(2) {
         assert!(matches!(sink.deliver(&batch(&["i", "j", "k"])).await, Answer::TooLarge(_)));
     }
     place.turn_away();
-    let refused = sink.deliver(&batch(&["l"])).await;
-    assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
+    let answer = sink.deliver(&batch(&["l"])).await;
+    let Answer::Refused(failure) = answer else { panic!("{answer:?}") };
+    assert!(!failure.reason.is_empty());
     assert_eq!(place.stored(), 5);
     assert!(!sink.remedy(Some(403)).is_empty());
+    assert_ne!(sink.probe().await.reach, Reach::Ready);
 
     // And afterwards all is well.
     place.heal();
+    assert_eq!(sink.probe().await.reach, Reach::Ready);
     assert_eq!(sink.deliver(&batch(&["m"])).await, Answer::Delivered);
     assert_eq!(place.stored(), 6);
 }
@@ -363,4 +437,34 @@ async fn the_postgres_sink_keeps_the_contract_by_append_and_by_upsert() {
 async fn the_sqlite_sink_keeps_the_contract() {
     let place = SqlitePlace::start();
     holds(&place).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_sink_keeps_the_contract_in_every_layout() {
+    for settings in [
+        "",
+        "format: ndjson",
+        "compression: gzip",
+        "format: ndjson, compression: zstd, partition: day",
+        "partition: name",
+    ] {
+        let place = FilePlace::start(&format!("file: {{ {settings} }}"));
+        holds(&place).await;
+    }
+}
+
+#[cfg(feature = "parquet")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parquet_sink_keeps_the_contract() {
+    for settings in ["", "compression: zstd, partition: date", "partition: name, row_group: 1"] {
+        let place = FilePlace::start(&format!("parquet: {{ {settings} }}"));
+        if settings.starts_with("partition: name") {
+            // Their only field is the directory's name: there is nothing to make a column of.
+            let answer = place.sink().deliver(&batch(&["a"])).await;
+            let Answer::Partial(failed) = answer else { panic!("{answer:?}") };
+            assert!(failed[0].reason.contains("column"), "{failed:?}");
+            continue;
+        }
+        holds(&place).await;
+    }
 }

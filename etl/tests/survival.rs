@@ -22,8 +22,10 @@ async fn row_02_kill_9_during_replay_loses_nothing_and_keeps_every_key() {
     bench.run(&[]).exits(75);
     bench.inventory(0);
 
-    let slow = Faults { delay: Duration::from_millis(60), ..Faults::default() };
-    server.set_faults(slow).unwrap();
+    // Some of what is under way at a kill would have been refused: it must wait still.
+    let delay = Duration::from_millis(60);
+    let failing = Faults { delay, fail: [(503, 0.3)].into(), ..Faults::default() };
+    server.set_faults(failing).unwrap();
     for kill_after in [5, 15, 25, 35] {
         let mut run = bench.start(&[]);
         let before = server.stats().requests;

@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::http::printable;
 use crate::load::{self, Probe, Reach, Sink, SinkHome};
 use crate::schedule::{Activity, Figures, Scheduler, Served};
+use crate::telemetry::SinkInput;
 use crate::telemetry::SinkState;
 
 /// How long a probe's answer is good for.
@@ -228,7 +229,8 @@ impl Probes {
 }
 
 fn build(loaded: Arc<Loaded>, directory: &Path) -> Built {
-    let home = SinkHome { pipeline: &loaded.pipeline.name, directory };
+    let input = SinkInput::Transformed;
+    let home = SinkHome { pipeline: &loaded.pipeline.name, directory, input };
     let (mut sinks, mut broken) = (Vec::new(), Vec::new());
     for load in loaded.pipeline.raw.iter().chain(&loaded.pipeline.load) {
         let name = load.sink_name().to_owned();

@@ -1,4 +1,5 @@
 //! What must hold for any bytes that stand where a checkpoint should be.
+#![allow(clippy::expect_used, reason = "only fuzzers and tests build this")]
 
 use std::path::Path;
 

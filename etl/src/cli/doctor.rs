@@ -18,7 +18,7 @@ use crate::source::rest::{RestClient, Waits};
 use crate::source::{CsvRows, Next};
 use crate::stop::stop_signal;
 use crate::telemetry::figures::{bytes, counted, span};
-use crate::telemetry::{Terminal, Tone};
+use crate::telemetry::{SinkInput, Terminal, Tone};
 
 /// A difference between the clocks that is worth a warning.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
@@ -81,10 +81,14 @@ async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
         findings.push(extraction(pipeline, first_row).await);
     }
     let directory = data_dir.join(&pipeline.name);
-    let home = SinkHome { pipeline: &pipeline.name, directory: &directory };
     let mut clock = None;
-    for load in pipeline.raw.iter().chain(&pipeline.load) {
-        findings.push(sink(load, &home, &mut clock).await);
+    for (input, loads) in
+        [(SinkInput::Raw, &pipeline.raw), (SinkInput::Transformed, &pipeline.load)]
+    {
+        let home = SinkHome { pipeline: &pipeline.name, directory: &directory, input };
+        for load in loads {
+            findings.push(sink(load, &home, &mut clock).await);
+        }
     }
     findings.push(state(&directory));
     findings.extend(clock.map(clocks));

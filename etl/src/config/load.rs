@@ -203,6 +203,18 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
             database.tls.ca.iter_mut().for_each(resolve);
             database.password_file.iter_mut().for_each(resolve);
         }
+        if let Some(file) = &mut load.file {
+            file.s3.tls.ca.iter_mut().for_each(resolve);
+        }
+        if let Some(parquet) = &mut load.parquet {
+            parquet.s3.tls.ca.iter_mut().for_each(resolve);
+        }
+        let file = load.file.as_mut().filter(|file| !file.is_remote());
+        let parquet = load.parquet.as_mut().filter(|parquet| !parquet.is_remote());
+        let paths = [file.map(|file| &mut file.path), parquet.map(|parquet| &mut parquet.path)];
+        for path in paths.into_iter().flatten().flatten() {
+            *path = directory.join(&*path).to_string_lossy().into_owned();
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod origin;
 mod overrides;
 mod pipeline;
 mod rules;
+mod rules_steps;
 mod scalar;
 mod schedule;
 mod schema;
@@ -28,18 +29,24 @@ mod units;
 mod validate;
 mod variables;
 
-pub(crate) use database::{DatabasePlace, Server};
+#[cfg(feature = "s3")]
+pub(crate) use address::Address;
+pub(crate) use database::DatabasePlace;
+#[cfg(feature = "postgres")]
+pub(crate) use database::Server;
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    ApiKey, Auth, BasicAuth, BatchLimits, Column, ColumnType, Columns, Compression, Concurrency,
-    CsvSource, Cursor, DatabaseLoad, Extra, Extract, Generated, HttpExtract, HttpFormat, HttpLoad,
-    HttpVersion, Incremental, Layout, LedgerSettings, Load, Missed, NextPage, Oauth2, Offsets,
-    Overlap, PageNumbers, Pagination, Pipeline, RestFormat, RestMethod, RestSource, Retry,
-    RunRetry, Schedule, Secret, Simulated, Source, SpoolMode, SpoolSettings, SslMode, Step, Tls,
-    WriteMode,
+    Added, All, ApiKey, Auth, BasicAuth, BatchLimits, BatchSettings, Cast, Column, ColumnType,
+    Columns, Compression, Concat, Concurrency, Constant, CsvSource, Cursor, DatabaseLoad, Dedupe,
+    DedupeSettings, Extra, Extract, FileFormat, FileLoad, Flatten, Generated, HttpExtract,
+    HttpFormat, HttpLoad, HttpVersion, Incremental, Layout, LedgerSettings, Load, Mask, Missed,
+    Named, NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination, ParquetColumn,
+    ParquetCompression, ParquetLoad, ParquetType, ParquetTypeText, Pipeline, RestFormat,
+    RestMethod, RestSource, Retry, RunRetry, S3Settings, Schedule, Secret, Simulated, Source,
+    SpoolMode, SpoolSettings, SslMode, Step, Timestamp, TimestampFrom, Tls, Trim, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -2,6 +2,7 @@
 //! schedules. A rule stays silent where one of its keys is already reported.
 
 mod database;
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,11 +32,12 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node, outcome: &Outcome) -> Vec<
     rules.errors
 }
 
-struct Rules<'a> {
-    root: &'a Node,
+/// The rules at work. Those of transform steps are in `rules_steps`.
+pub(super) struct Rules<'a> {
+    pub(super) root: &'a Node,
     tainted: &'a BTreeSet<String>,
     origins: &'a BTreeMap<String, (Extent, Vec<String>)>,
-    errors: Vec<Diagnostic>,
+    pub(super) errors: Vec<Diagnostic>,
 }
 
 impl Rules<'_> {
@@ -55,6 +57,7 @@ impl Rules<'_> {
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
         }
+        self.steps(&pipeline.transform);
         let mut names = BTreeMap::new();
         for (list, loads) in [("raw", &pipeline.raw), ("load", &pipeline.load)] {
             for (index, load) in loads.iter().enumerate() {
@@ -149,26 +152,33 @@ impl Rules<'_> {
 
     fn load(&mut self, load: &Load, at: &str) {
         let key = |name: &str| format!("{at}.{name}");
-        if load.batch.records > load.channel {
+        let batch = load.limits();
+        if batch.records > load.channel() {
             let message = format!("{}: batch.records is more than channel", shown(at));
             let keys = [key("batch.records"), key("channel")];
             self.fault(&[&keys[0], &keys[1]], &message, "such a batch would never fill");
         }
         self.retry(&load.retry, at);
-        self.longer_than_nothing(&key("timeout"), load.timeout);
-        self.not_empty(&key("batch.bytes"), load.batch.bytes.0);
-        if load.batch.bytes.0 > BATCH_BYTES_MAX {
+        self.longer_than_nothing(&key("timeout"), load.timeout());
+        self.not_empty(&key("batch.bytes"), batch.bytes.0);
+        if batch.bytes.0 > BATCH_BYTES_MAX {
             let message = format!("{}: batch.bytes is more than 256MiB", shown(at));
             let help = "the spool keeps no larger batch; 1MiB to 16MiB suits most APIs";
             self.fault(&[&key("batch.bytes")], &message, help);
         }
-        if load.spool.max_bytes < load.batch.bytes {
+        if load.spool.max_bytes < batch.bytes {
             let message = format!("{}: the spool cannot hold a single batch", shown(at));
             let keys = [key("spool.max_bytes"), key("batch.bytes")];
             self.fault(&[&keys[0], &keys[1]], &message, "at least as much as `batch.bytes`");
         }
         if let Some(http) = &load.http {
             self.load_http(http, &key("http"));
+        }
+        if let Some(file) = &load.file {
+            self.load_file(file, &key("file"));
+        }
+        if let Some(parquet) = &load.parquet {
+            self.load_parquet(parquet, &key("parquet"));
         }
         if let Some((kind, database)) = load.database_load() {
             self.load_database(kind, database, &key(kind));
@@ -283,19 +293,19 @@ impl Rules<'_> {
     }
 
     /// Whether a variable took part in a value, or in one below it: then it is not to be shown.
-    fn holds_variable(&self, key: &str) -> bool {
+    pub(super) fn holds_variable(&self, key: &str) -> bool {
         let mut below = self.origins.iter().filter(|(inner, _)| covers(key, inner));
         below.any(|(_, (_, variables))| !variables.is_empty())
     }
 
     /// Whether a key or one of its parents is already reported.
-    fn is_tainted(&self, key: &str) -> bool {
+    pub(super) fn is_tainted(&self, key: &str) -> bool {
         let parents = key.match_indices('.').map(|(at, _)| &key[..at]);
         parents.chain(["", key]).any(|part| self.tainted.contains(part))
     }
 
     /// Adds an error at the first of the keys that is written in the file.
-    fn fault(&mut self, keys: &[&str], message: &str, label: &str) {
+    pub(super) fn fault(&mut self, keys: &[&str], message: &str, label: &str) {
         if keys.iter().any(|key| self.is_tainted(key)) {
             return;
         }
@@ -315,7 +325,7 @@ fn covers(parent: &str, key: &str) -> bool {
 }
 
 /// `load.0.http` as `load[0].http`.
-fn shown(dotted: &str) -> String {
+pub(super) fn shown(dotted: &str) -> String {
     let mut out = String::new();
     for step in dotted.split('.') {
         if step.parse::<usize>().is_ok() {
@@ -395,66 +405,6 @@ load:
             let found = only_error(from, to).0;
             assert!(found.contains(message) && !found.is_empty(), "{to}: {found}");
         }
-    }
-
-    #[test]
-    fn each_rule_of_an_api_refuses_its_mistake() {
-        let csv = "csv: { path: a.csv, header: false, columns: [ip, host] }\nextract:\n  http: { url: 'http://{ip}/cpu' }\n";
-        let csv = csv.trim_end();
-        for (rest, message) in [
-            ("url: 'ftp://h/'", "is not an http or https address"),
-            ("url: 'http://h/', auth: { bearer: abc }", "unencrypted"),
-            ("url: 'http://h/', auth: { basic: { user: a, password: b } }", "unencrypted"),
-            ("url: 'http://h/', headers: { X-API-Key: abc }", "unencrypted"),
-            ("url: 'https://h/', auth: { bearer: 'a b' }", "no header can carry"),
-            ("url: 'https://h/', auth: { basic: { user: 'a:b', password: b } }", "colon"),
-            ("url: 'https://h/', auth: { api_key: { key: abc } }", "not exactly one place"),
-            (
-                "url: 'https://h/', auth: { api_key: { key: a, header: X, query: x } }",
-                "not exactly one",
-            ),
-            (
-                "url: 'https://h/', auth: { api_key: { key: a, header: 'a b' } }",
-                "not a header's name",
-            ),
-            (
-                "url: 'https://h/', auth: { oauth2: { token_url: 'http://h/', client_id: a, client_secret: b } }",
-                "unencrypted",
-            ),
-            (
-                "url: 'https://h/', auth: { oauth2: { token_url: 'https://h/', client_id: '', client_secret: b } }",
-                "client_id is empty",
-            ),
-            (
-                "url: 'https://h/', auth: { bearer: a }, headers: { Authorization: b }",
-                "set by the token",
-            ),
-            ("url: 'https://h/', body: '{}'", "a GET has no body"),
-            ("url: 'https://h/', method: POST, body: '{'", "is not JSON"),
-            ("url: 'https://h/', records: a", "not a JSON Pointer"),
-            ("url: 'https://h/', format: ndjson, records: /a", "every line is a record"),
-            (
-                "url: 'https://h/', format: ndjson, pagination: { next: { pointer: /a } }",
-                "no place",
-            ),
-            ("url: 'https://h/', pagination: { cursor: { pointer: a } }", "not a JSON Pointer"),
-            (
-                "url: 'https://h/', pagination: { page: { size_param: n } }",
-                "size_param without size",
-            ),
-            ("url: 'https://h/', pagination: { offset: { param: '' } }", "is empty"),
-            ("url: 'https://h/', incremental: { field: a, param: b }", "not a JSON Pointer"),
-            ("url: 'https://h/', retry: { base: 31s }", "longer than the longest"),
-            ("url: 'https://h/', timeout: 0s", "no time at all"),
-            ("url: 'https://h/', max_body: 0B", "is zero"),
-        ] {
-            let found = only_error(csv, &format!("rest: {{ {rest} }}")).0;
-            assert!(found.contains(message) && !found.is_empty(), "{rest}: {found}");
-        }
-        let fine = "rest: { url: 'http://127.0.0.1:1/', auth: { bearer: abc } }";
-        assert_eq!(only_error(csv, fine).0, "");
-        let found = only_error("csv: { path: a.csv, header: false, columns: [ip, host] }", fine).0;
-        assert!(found.contains("extract needs an inventory"), "{found}");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use serde_json::Value as Json;
 
 use super::mask::quoted;
-use super::pipeline::{ColumnType, NAME_PATTERN, is_name};
-use super::schema::{choices, resolve, type_of};
+use super::pipeline::{ColumnType, NAME_PATTERN, ParquetTypeText, is_name};
+use super::schema::{choices, forms, resolve, type_of};
 use super::suggest::one_of;
 use super::tree::{Filled, Scalar};
 use super::units::{Rate, Share, Size, Span, UnitError};
@@ -34,6 +34,7 @@ pub(crate) fn typed(scalar: &Scalar, definition: &str, schema: &Json) -> Result<
         ("Rate", _) => unit(scalar, text.parse::<Rate>()),
         ("Share", _) => unit(scalar, text.parse::<Share>()),
         ("ColumnType", _) => unit(scalar, text.parse::<ColumnType>()),
+        ("ParquetType", _) => unit(scalar, text.parse::<ParquetTypeText>()),
         (_, "string") => string(scalar, schema),
         (_, "integer") => match parse_integer(text).filter(|_| retyped) {
             Some(number) => in_range(number, schema).ok_or_else(|| Problem {
@@ -77,12 +78,18 @@ pub(crate) fn expected(definition: &str, schema: &Json) -> String {
     if !names.is_empty() {
         return one_of(&names.iter().map(|choice| choice.name).collect::<Vec<_>>());
     }
+    if !forms(schema).is_empty() {
+        let forms = forms(schema).iter().map(resolve);
+        let forms: Vec<String> = forms.map(|form| expected(form.name, form.schema)).collect();
+        return forms.join(", or ");
+    }
     match (definition, type_of(schema)) {
         ("Duration", _) => "a duration such as 8s".to_owned(),
         ("Size", _) => "a size such as 1MiB".to_owned(),
         ("Rate", _) => "a rate such as 500/s".to_owned(),
         ("Share", _) => "a share such as 5%".to_owned(),
         ("ColumnType", _) => "a column type such as text".to_owned(),
+        ("ParquetType", _) => "a column type such as decimal(18,4)".to_owned(),
         (_, "integer") => match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
             (Some(min), Some(max)) => format!("a whole number from {min} to {max}"),
             (Some(min), None) if min > 0 => format!("a whole number from {min}"),
@@ -104,6 +111,9 @@ pub(crate) fn placeholder(schema: &Json) -> Json {
     }
     if let Some(choice) = choices(resolved.schema).iter().find(|choice| choice.settings.is_none()) {
         return Json::from(choice.name);
+    }
+    if let [form, ..] = forms(resolved.schema) {
+        return placeholder(form);
     }
     if let Some(example) = resolved.schema["examples"].get(0) {
         return example.clone();
@@ -186,6 +196,7 @@ fn example(definition: &str, schema: &Json) -> String {
         ("Size", _) => "for example 1MiB".to_owned(),
         ("Rate", _) => "for example 500/s".to_owned(),
         ("Share", _) => "for example 5%".to_owned(),
+        ("ColumnType", _) => "for example string".to_owned(),
         (_, "object") => {
             let properties = schema["properties"].as_object();
             let mut with_default =
@@ -194,9 +205,9 @@ fn example(definition: &str, schema: &Json) -> String {
                     let default = default.as_str().map_or(default.to_string(), str::to_owned);
                     (!property["default"].is_null()).then(|| format!("{name}: {default}"))
                 });
-            with_default
-                .next()
-                .map_or_else(String::new, |entry| format!("for example {{ {entry} }}"))
+            let first = properties.and_then(|all| all.keys().next());
+            let entry = with_default.next().or_else(|| first.map(|name| format!("{name}: …")));
+            entry.map_or_else(String::new, |entry| format!("for example {{ {entry} }}"))
         }
         _ => String::new(),
     }

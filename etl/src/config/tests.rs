@@ -123,10 +123,7 @@ fn a_key_in_the_wrong_place_is_shown_its_place() {
         ("    compression: gzip\n", "it belongs under `http`"),
         ("    retry: { workers: 2 }\n", "it belongs one level up"),
         ("    tokn: x\n", "did you mean `token` under `http`?"),
-        (
-            "    columns: [a]\n",
-            "did you mean `source.csv.columns`, `raw.database.columns` or `raw.postgres.columns`?",
-        ),
+        ("    delimiter: x\n", "did you mean `source.csv.delimiter`?"),
     ] {
         let report = refused(&format!("{base}{extra}"));
         assert_eq!(report.errors()[0].label, label, "{report}");
@@ -165,7 +162,7 @@ fn overrides_variables_and_defaults_make_the_effective_configuration() {
         Environment::from_pairs([("TOKEN", "canary"), ("WORKERS", "5"), ("OTHER", "1")]);
     let loaded = from_str("p.yaml", text, &sets, &environment).unwrap();
     let sink = &loaded.pipeline.load[0];
-    assert_eq!((sink.workers, sink.batch.records, sink.channel), (5, 7, 2000));
+    assert_eq!((sink.workers(), sink.limits().records, sink.channel()), (5, 7, 2000));
     assert_eq!(sink.http.as_ref().unwrap().token.as_ref().unwrap().expose(), "canary");
     assert_eq!((loaded.variables, loaded.secrets), (2, 1));
     assert_eq!(loaded.place("load.0.workers"), "load.0.workers (p.yaml:7)");
@@ -212,6 +209,58 @@ fn every_key_of_the_schema_is_accepted() {
             );
             from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
         }
+    }
+}
+
+/// Sinks that are compiled only on request: refused without, and with the same keys.
+#[test]
+fn every_key_of_a_feature_is_accepted_with_it_and_refused_without() {
+    let text = format!("{EVERY_KEY}{}", include_str!("tests/every-key-of-features.yaml"));
+    let read = from_str("p.yaml", &text, &[], &Environment::empty());
+    if cfg!(all(feature = "parquet", feature = "s3")) {
+        assert_eq!(read.unwrap().pipeline.load[3].sink_name(), "parquet");
+        return;
+    }
+    let shown = read.unwrap_err().render(false);
+    for feature in ["parquet", "s3"] {
+        assert!(shown.contains(&format!("--features {feature}")), "{shown}");
+    }
+}
+
+#[test]
+fn defaults_depend_on_the_kind_of_sink() {
+    let text = "name: x\nsource: { csv: { path: a } }\nload:\n  - http: { url: 'http://h/' }\n  \
+                - file: {}\n  - name: large\n    file: {}\n    batch: { records: 300000 }\n";
+    let loaded = from_str("p.yaml", text, &[], &Environment::empty()).unwrap();
+    let [http, file, large] = loaded.pipeline.load.as_slice() else { panic!("three sinks") };
+    let of = |load: &super::Load| {
+        (load.workers(), load.channel(), load.limits().records, load.timeout().0.as_secs())
+    };
+    assert_eq!(of(http), (10, 2000, 200, 15));
+    assert_eq!(of(file), (2, 20_000, 10_000, 60));
+    assert_eq!(of(large), (2, 600_000, 300_000, 60));
+    assert_eq!((file.sink_name(), large.sink_name()), ("file", "large"));
+}
+
+#[test]
+fn a_wrong_sink_of_files_is_refused_with_what_would_be_right() {
+    for (settings, message, label) in [
+        ("path: ''", "load[0].file.path is empty", "name a directory"),
+        ("path: 'gs://b'", "load[0].file.path is neither a directory nor S3", "s3://bucket"),
+        ("prefix: '../x'", "load[0].file.prefix cannot begin file names", "letters, digits"),
+        ("partition_by: at", "load[0].file: partition_by is for partitions by day", "partition"),
+        ("partition: ''", "load[0].file.partition is empty", "name a field"),
+        ("s3: { region: x }", "load[0].file.s3: settings of S3 for a directory", "s3://bucket"),
+    ] {
+        let text = format!(
+            "name: x\nsource: {{ csv: {{ path: a }} }}\nload: [{{ file: {{ {settings} }} }}]\n"
+        );
+        let report = refused(&text);
+        assert_eq!(report.error_count(), 1, "{report}");
+        let error = &report.errors()[0];
+        assert_eq!(error.message, message);
+        let said = format!("{}{}", error.label, error.help.as_deref().unwrap_or_default());
+        assert!(said.contains(label), "{settings}: {said}");
     }
 }
 

@@ -6,6 +6,7 @@
 mod body;
 mod connect;
 mod error;
+mod fair;
 mod printable;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +36,9 @@ use crate::config::{HttpVersion, Tls};
 /// How long a connection nobody uses is kept open. Long enough for the next batch
 /// or a second sample, short enough that a fleet does not hold a socket per target.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest head of an answer, and the most that is read at once.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What a client needs to know before its first request.
 #[derive(Debug, Clone)]
@@ -70,6 +74,7 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(options.idle_per_host)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
             .http2_only(options.version == HttpVersion::Http2)
             .build(connector);
         Ok(HttpClient { client })

@@ -1,5 +1,5 @@
-//! The async face of a spool. Its calls block (fsync takes milliseconds, a full
-//! disk takes longer), so they run on a few threads of their own, fed by a
+//! The async face of a spool, or of files. Their calls block (fsync takes milliseconds,
+//! a full disk takes longer), so they run on a few threads of their own, fed by a
 //! bounded channel; async tasks only wait for the reply.
 
 use std::io;
@@ -14,23 +14,28 @@ use crate::spool::Spool;
 /// Concurrent file operations per sink; more only queue up in the disk.
 const THREADS_MAX: usize = 8;
 
-type Job = Box<dyn FnOnce(&Spool) + Send>;
+type Job<T> = Box<dyn FnOnce(&T) + Send>;
 
 /// One sink's disk threads. They end when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
-    jobs: Sender<Job>,
+pub(super) struct Disk<T = Spool> {
+    jobs: Sender<Job<T>>,
 }
 
-impl Disk {
-    /// Starts threads for `workers` loader workers on `spool`.
-    pub(super) fn start(spool: &Arc<Spool>, sink: &str, workers: usize) -> io::Result<Disk> {
-        let (jobs, queue) = bounded::<Job>(workers + THREADS_MAX);
+impl<T: Send + Sync + 'static> Disk<T> {
+    /// Starts threads for `workers` loader workers on `place`, called after `what`.
+    pub(super) fn start(
+        place: &Arc<T>,
+        what: &str,
+        sink: &str,
+        workers: usize,
+    ) -> io::Result<Disk<T>> {
+        let (jobs, queue) = bounded::<Job<T>>(workers + THREADS_MAX);
         for number in 0..workers.clamp(1, THREADS_MAX) {
-            let (queue, spool) = (queue.clone(), spool.clone());
+            let (queue, place) = (queue.clone(), place.clone());
             std::thread::Builder::new()
-                .name(format!("spool-{sink}-{number}"))
-                .spawn(move || queue.iter().for_each(|job| job(&spool)))?;
+                .name(format!("{what}-{sink}-{number}"))
+                .spawn(move || queue.iter().for_each(|job| job(&place)))?;
         }
         Ok(Disk { jobs })
     }
@@ -39,12 +44,12 @@ impl Disk {
     ///
     /// # Errors
     /// When the operation panicked, which must not take the loader with it.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(super) async fn run<R: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Spool) -> T + Send + 'static,
-    ) -> io::Result<T> {
+        operation: impl FnOnce(&T) -> R + Send + 'static,
+    ) -> io::Result<R> {
         let (reply, result) = oneshot::channel();
-        let mut job: Job = Box::new(move |spool| {
+        let mut job: Job<T> = Box::new(move |spool| {
             // A caller that has gone away does not need the result.
             drop(reply.send(operation(spool)));
         });

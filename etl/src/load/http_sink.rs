@@ -92,7 +92,7 @@ impl HttpSink {
             url,
             headers: headers(http, token.as_ref())?,
             compression: http.compression,
-            timeout: load.timeout.0,
+            timeout: load.timeout().0,
             rules: AnswerRules {
                 failed_records: http.failed_records.clone(),
                 retry_also: load.retry.also.clone(),

@@ -11,14 +11,22 @@
 pub mod answer;
 pub mod backoff;
 pub mod breaker;
+// What only one of them needs is not used when the other is built alone.
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_variables, reason = "shared by both databases")
+)]
 mod database;
 mod delivery;
 mod disk;
+mod files;
 pub mod gate;
 mod http_sink;
 mod kinds;
 pub mod limit;
 pub mod obstacle;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod parts;
 pub mod plan;
 pub mod rate;
@@ -32,6 +40,7 @@ mod worker;
 
 pub use database::DatabaseSinkError;
 pub(crate) use delivery::unix_seconds;
+pub use files::FilesError;
 pub use http_sink::{HttpSink, HttpSinkError};
 pub use kinds::{SinkError, SinkHome, build, target};
 pub use sink::{Delivering, Probe, Probing, Reach, Sink};

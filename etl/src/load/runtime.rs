@@ -117,7 +117,7 @@ impl SinkRuntime {
             sink,
             gate: Gate::new(load),
             books: Arc::new(books),
-            disk: Disk::start(&spool, load.sink_name(), workers)?,
+            disk: Disk::start(&spool, "spool", load.sink_name(), workers)?,
             retry: load.retry.clone(),
             mode: load.spool.mode.unwrap_or(begin.mode),
             max_rejected: load.max_rejected.0,
@@ -140,7 +140,7 @@ impl SinkRuntime {
             spool,
         });
         // The channel holds batches; its bound is configured in records.
-        let (live, live_out) = bounded((load.channel / load.batch.records).max(1));
+        let (live, live_out) = bounded((load.channel() / load.limits().records).max(1));
         let (replay_in, replay_out) = bounded(2);
         let mut tasks = start_workers(&parts, workers, &live_out, &replay_out);
         tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in)));

@@ -96,8 +96,8 @@ fn warnings(end: &RunEnd) -> Vec<String> {
             known => counted(known, "rejected record"),
         };
         warnings.push(format!(
-            "error: {some} could not be written down before the run had to end, and the books count \
-             them as unaccounted; see the log"
+            "error: {some} could not be written down before the run had to end, and the books \
+             count them as unaccounted; see the log"
         ));
     }
     warnings

@@ -32,7 +32,7 @@ use crate::source::rest::{RestClient, Waits};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
 use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
-use crate::transform::Chain;
+use crate::transform::{Chain, RunFacts};
 
 pub use ending::{conclude, not_begun};
 use intake::{Closed, Inlet, Intake};
@@ -117,9 +117,9 @@ impl Run {
         let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
         let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
         let mut ready = Vec::new();
-        let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home };
         for (input, load) in raw.chain(transformed) {
             let spool = open_spool(&home, load)?;
+            let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home, input };
             ready.push((input, load, build_sink(load, &sink_home)?, spool));
         }
         let options = pipeline.load.first().map_or_else(
@@ -127,6 +127,8 @@ impl Run {
             |load| Ok(spool_options(load)),
         )?;
         let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let facts = RunFacts { pipeline: &pipeline.name, run_id: &plan.run_id };
+        let chain = Chain::new(&pipeline.transform, facts)?;
         let span = traces::run(&pipeline.name, &plan.run_id, "run");
         let mut sinks = Vec::new();
         for (input, load, sink, spool) in ready {
@@ -136,7 +138,7 @@ impl Run {
             sinks.push((input, sink));
         }
         Ok(Run {
-            chain: Chain::new(&pipeline.transform),
+            chain,
             rejects: Rejects::start(home.join("spool").join(REJECTED), options, stop.clone())?,
             run_id: plan.run_id.clone(),
             books: Arc::new(Books::default()),
@@ -268,7 +270,7 @@ fn inlets(pipeline: &Pipeline, plan: &Plan, sinks: &[(SinkInput, SinkRuntime)]) 
             let keys = KeyContext::new(&pipeline.name, name, &plan.run_id);
             let start = plan.start(name);
             let cuts = plan.cuts.get(name).into_iter().flatten().copied();
-            let builder = BatchBuilder::new(&load.batch, keys, plan.run_id.clone(), start);
+            let builder = BatchBuilder::new(&load.limits(), keys, plan.run_id.clone(), start);
             let builder = builder.with_cuts(cuts);
             Inlet { input: *input, builder, outlet: sink.outlet(), start }
         })

@@ -111,7 +111,8 @@ impl Plan {
 fn limits(pipeline: &Pipeline) -> [Vec<serde_json::Value>; 2] {
     [&pipeline.raw, &pipeline.load].map(|loads| {
         let limits = |load: &Load| {
-            serde_json::json!([load.sink_name(), load.batch.records, load.batch.bytes.0])
+            let batch = load.limits();
+            serde_json::json!([load.sink_name(), batch.records, batch.bytes.0])
         };
         loads.iter().map(limits).collect()
     })

@@ -98,11 +98,11 @@ impl Replay {
         let home = data_dir.join(&pipeline.name);
         let run_id: Arc<str> = new_run_id().into();
         let mut ready = Vec::new();
-        let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home };
         for (input, load) in orders.loads(pipeline) {
             let mut load = load.clone();
             load.rate = orders.rate.or(load.rate);
             let spool = open_spool(&home, &load)?;
+            let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home, input };
             ready.push((input, build_sink(&load, &sink_home)?, spool, load));
         }
         let span = traces::run(&pipeline.name, &run_id, "replay");

@@ -1,5 +1,5 @@
-//! One held directory and everything done to it: the only place of the spool
-//! with fsync, rename and unlink. Symbolic links are never followed, nothing is
+//! One held directory and everything done to it: the only place of the spool, and
+//! of the sinks that write files, with fsync, rename and unlink. Symbolic links are never followed, nothing is
 //! overwritten unless asked, and the handle stays on the directory that was
 //! opened even when its path is renamed.
 
@@ -19,14 +19,14 @@ use super::name;
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     handle: OwnedFd,
     path: PathBuf,
 }
 
 /// What `stat` says about a name, as far as the spool cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileFacts {
+pub(crate) struct FileFacts {
     pub regular: bool,
     pub size: u64,
     /// Unix seconds.
@@ -172,7 +172,7 @@ pub(super) fn sync_file(file: &File, modified: u64) -> io::Result<()> {
 ///
 /// Levels that exist are made durable as well: an earlier process may have died
 /// between making one and syncing its parent.
-pub(super) fn create_durably(path: &Path) -> io::Result<()> {
+pub(crate) fn create_durably(path: &Path) -> io::Result<()> {
     const LEVELS: usize = 4;
     let mut builder = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);

@@ -3,7 +3,7 @@
 
 /// One durable file operation; their order is what the spool's promise rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Create,
     Write,
     SyncFile,
@@ -18,7 +18,7 @@ pub(super) fn step(_: Operation) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-pub(super) use planned::{Plan, step, with_plan};
+pub(crate) use planned::{Plan, step, with_plan};
 
 #[cfg(test)]
 mod planned {
@@ -29,7 +29,7 @@ mod planned {
 
     /// What happens to the operations of the current thread.
     #[derive(Debug, Clone, Copy)]
-    pub(in crate::spool) enum Plan {
+    pub(crate) enum Plan {
         /// All succeed.
         Watch,
         /// The nth, counted from 0, fails with this errno.
@@ -42,7 +42,7 @@ mod planned {
         static PLAN: RefCell<Option<(Plan, Vec<Operation>)>> = const { RefCell::new(None) };
     }
 
-    pub(in crate::spool) fn step(operation: Operation) -> io::Result<()> {
+    pub(crate) fn step(operation: Operation) -> io::Result<()> {
         PLAN.with_borrow_mut(|plan| {
             let Some((plan, done)) = plan else { return Ok(()) };
             let index = done.len();
@@ -56,10 +56,7 @@ mod planned {
     }
 
     /// Runs `work` under `plan`; gives back its result and the operations it tried.
-    pub(in crate::spool) fn with_plan<T>(
-        plan: Plan,
-        work: impl FnOnce() -> T,
-    ) -> (T, Vec<Operation>) {
+    pub(crate) fn with_plan<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, Vec<Operation>) {
         PLAN.set(Some((plan, Vec::new())));
         let result = work();
         let operations = PLAN.take().map(|(_, operations)| operations).unwrap_or_default();

@@ -9,7 +9,7 @@
 
 mod dead;
 mod directory;
-mod fault;
+pub(crate) mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gzip;
@@ -39,23 +39,25 @@ use std::time::Instant;
 use tracing::warn;
 
 pub use dead::DeadLetter;
+pub(crate) use directory::{Directory, create_durably};
 pub use kept::KeptFiles;
 pub use listing::Entry;
 pub use metadata::{Attempts, clean};
 pub use name::State;
+pub(crate) use name::is_temp;
 pub use open::OpenError;
 pub use read::ReadError;
 pub use stored::Stored;
 pub use usage::{Room, Usage};
+pub(crate) use write::{NewFile, write_durably};
 pub use write::{WriteError, WriteErrorKind};
 
 use crate::batch::Payload;
-use directory::Directory;
 use lock::Lock;
 use metadata::Metadata;
 use name::{BatchName, Name, ShortKey};
 use usage::{Counts, Place};
-use write::{NewFile, Published, write_durably};
+use write::Published;
 
 /// How much a spool may hold and must leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -162,7 +162,7 @@ pub(super) fn temp_name(process: u32, counter: u64) -> String {
 }
 
 /// Whether `name` is exactly what [`temp_name`] makes: only those are ever removed.
-pub(super) fn is_temp(name: &[u8]) -> bool {
+pub(crate) fn is_temp(name: &[u8]) -> bool {
     let parse = || {
         let name = std::str::from_utf8(name).ok()?;
         let middle = name.strip_prefix(TEMP_PREFIX)?.strip_suffix(TEMP_SUFFIX)?;

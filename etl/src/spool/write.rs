@@ -58,7 +58,7 @@ pub enum WriteErrorKind {
 
 /// A file's whole content on its way to the disk.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NewFile<'a> {
+pub(crate) struct NewFile<'a> {
     pub name: &'a str,
     pub bytes: &'a [u8],
     /// Unix seconds, what the file's age counts from.
@@ -67,7 +67,7 @@ pub(super) struct NewFile<'a> {
 
 /// What happened to the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Published {
+pub(crate) enum Published {
     New,
     /// It held the same batch before, in this file.
     Replaced(FileFacts),
@@ -120,7 +120,7 @@ impl WriteErrorKind {
 }
 
 impl WriteError {
-    pub(super) fn new(step: &'static str, path: &Path, source: io::Error) -> WriteError {
+    pub(crate) fn new(step: &'static str, path: &Path, source: io::Error) -> WriteError {
         let (kind, path) = (WriteErrorKind::of(&source), path.to_owned());
         WriteError { kind, step, path, source, left_behind: false }
     }
@@ -141,7 +141,7 @@ impl WriteError {
 
 /// Writes a file so that it is whole and durable when this returns `Ok`. When
 /// its name is taken, `same_batch` says whether what is there may be replaced.
-pub(super) fn write_durably(
+pub(crate) fn write_durably(
     directory: &Directory,
     file: &NewFile<'_>,
     same_batch: impl FnOnce() -> bool,

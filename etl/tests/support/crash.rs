@@ -126,6 +126,11 @@ impl Case {
         std::fs::read_to_string(self.bench.path("stderr")).unwrap_or_default()
     }
 
+    /// What all runs have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.bench.path("logs/etl.log")).unwrap_or_default()
+    }
+
     /// The `--json` object of the last started run; null when it did not get that far.
     pub fn json(&self) -> Value {
         let text = std::fs::read_to_string(self.bench.path("stdout")).unwrap_or_default();

@@ -9,6 +9,7 @@
 )]
 
 pub mod crash;
+pub mod files;
 pub mod serving;
 
 use std::fmt::Write as _;

@@ -116,6 +116,21 @@ impl Postgres {
         std::fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
     }
 
+    /// From its next start the server takes nobody on TCP without TLS.
+    pub fn encrypt(&mut self, certificate: &str, key: &str) {
+        let write = |name: &str, text: &str| {
+            let path = self.data().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            let mut owned = Command::new("chown");
+            assert!(!is_root() || ran(owned.arg("postgres:postgres").arg(&path)));
+        };
+        write("server.crt", certificate);
+        write("server.key", key);
+        write("pg_hba.conf", "hostssl all all 127.0.0.1/32 trust\nlocal all all trust\n");
+        self.options.push("-cssl=on".to_owned());
+    }
+
     /// Stops the server at once, as a restart does: connections are cut.
     pub fn halt(&mut self) {
         let Some(mut server) = self.server.take() else { return };

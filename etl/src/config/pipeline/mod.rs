@@ -7,6 +7,7 @@
 mod columns;
 mod database;
 mod extract;
+mod files;
 mod http;
 mod load;
 mod rest;
@@ -25,8 +26,12 @@ use crate::schedule::Timing;
 pub use columns::{Column, ColumnType, Columns, Generated};
 pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
+pub use files::{
+    FileFormat, FileLoad, ParquetColumn, ParquetCompression, ParquetLoad, ParquetType,
+    ParquetTypeText, S3Settings,
+};
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
-pub use load::{BatchLimits, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
+pub use load::{BatchLimits, BatchSettings, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
 pub use rest::{
     ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers,
     Pagination, RestFormat, RestMethod, RestSource,
@@ -34,7 +39,10 @@ pub use rest::{
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
-pub use step::Step;
+pub use step::{
+    Added, All, Cast, Concat, Constant, Dedupe, DedupeSettings, Flatten, Mask, Named, Step,
+    Timestamp, TimestampFrom, Trim,
+};
 
 /// What the name of a pipeline or sink looks like: it becomes a directory and a metric label.
 pub(crate) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,63}$";

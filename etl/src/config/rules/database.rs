@@ -250,6 +250,14 @@ mod tests {
         }
     }
 
+    #[cfg(not(feature = "postgres"))]
+    #[test]
+    fn a_database_that_is_not_built_in_is_refused() {
+        let found = errors("postgres", "table: t, layout: raw");
+        assert!(found.contains("this etl was built without postgres"), "{found}");
+    }
+
+    #[cfg(all(feature = "postgres", feature = "sqlite"))]
     #[test]
     fn what_is_right_passes() {
         let columns = "table: t, columns: { id: bigint, day: { from: d, type: date }, at: { type: timestamptz, generated: now } }";

@@ -195,3 +195,85 @@ impl Rules<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::environment::Environment;
+    use super::super::super::from_str;
+
+    /// The one error of a pipeline with these settings; empty when it has none.
+    fn only_error(rest: &str, more: &str) -> String {
+        let text = format!(
+            "name: x\nsource:\n  rest: {{ {rest} }}\n{more}load:\n  - http: {{ url: 'https://h/' }}\n"
+        );
+        match from_str("p.yaml", &text, &[], &Environment::empty()) {
+            Ok(_) => String::new(),
+            Err(report) => {
+                assert_eq!(report.error_count(), 1, "{report}");
+                report.errors()[0].message.clone()
+            }
+        }
+    }
+
+    #[test]
+    fn each_rule_of_an_api_refuses_its_mistake() {
+        for (rest, message) in [
+            ("url: 'ftp://h/'", "is not an http or https address"),
+            ("url: 'http://h/', auth: { bearer: abc }", "unencrypted"),
+            ("url: 'http://h/', auth: { basic: { user: a, password: b } }", "unencrypted"),
+            ("url: 'http://h/', headers: { X-API-Key: abc }", "unencrypted"),
+            ("url: 'https://h/', auth: { bearer: 'a b' }", "no header can carry"),
+            ("url: 'https://h/', auth: { basic: { user: 'a:b', password: b } }", "colon"),
+            ("url: 'https://h/', auth: { api_key: { key: abc } }", "not exactly one place"),
+            (
+                "url: 'https://h/', auth: { api_key: { key: a, header: X, query: x } }",
+                "not exactly one",
+            ),
+            (
+                "url: 'https://h/', auth: { api_key: { key: a, header: 'a b' } }",
+                "not a header's name",
+            ),
+            (
+                "url: 'https://h/', auth: { oauth2: { token_url: 'http://h/', client_id: a, client_secret: b } }",
+                "unencrypted",
+            ),
+            (
+                "url: 'https://h/', auth: { oauth2: { token_url: 'https://h/', client_id: '', client_secret: b } }",
+                "client_id is empty",
+            ),
+            (
+                "url: 'https://h/', auth: { bearer: a }, headers: { Authorization: b }",
+                "set by the token",
+            ),
+            ("url: 'https://h/', body: '{}'", "a GET has no body"),
+            ("url: 'https://h/', method: POST, body: '{'", "is not JSON"),
+            ("url: 'https://h/', records: a", "not a JSON Pointer"),
+            ("url: 'https://h/', format: ndjson, records: /a", "every line is a record"),
+            (
+                "url: 'https://h/', format: ndjson, pagination: { next: { pointer: /a } }",
+                "no place",
+            ),
+            ("url: 'https://h/', pagination: { cursor: { pointer: a } }", "not a JSON Pointer"),
+            (
+                "url: 'https://h/', pagination: { page: { size_param: n } }",
+                "size_param without size",
+            ),
+            ("url: 'https://h/', pagination: { offset: { param: '' } }", "is empty"),
+            ("url: 'https://h/', incremental: { field: a, param: b }", "not a JSON Pointer"),
+            ("url: 'https://h/', retry: { base: 31s }", "longer than the longest"),
+            ("url: 'https://h/', timeout: 0s", "no time at all"),
+            ("url: 'https://h/', max_body: 0B", "is zero"),
+        ] {
+            let found = only_error(rest, "");
+            assert!(found.contains(message) && !found.is_empty(), "{rest}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_api_is_no_inventory_and_a_token_may_stay_on_this_machine() {
+        let fine = "url: 'http://127.0.0.1:1/', auth: { bearer: abc }";
+        assert_eq!(only_error(fine, ""), "");
+        let found = only_error(fine, "extract:\n  http: { url: 'http://127.0.0.1/{ip}' }\n");
+        assert!(found.contains("extract needs an inventory"), "{found}");
+    }
+}

@@ -73,11 +73,12 @@ impl PostgresSink {
             )),
             None => server.password.clone(),
         };
-        let deadlines = Deadlines { connect: database.connect_timeout.0, attempt: load.timeout.0 };
+        let deadlines =
+            Deadlines { connect: database.connect_timeout.0, attempt: load.timeout().0 };
         Ok(PostgresSink {
             links: Links::new(&server, password.as_ref(), encryption, deadlines),
             table: Table::new(database),
-            timeout: load.timeout.0,
+            timeout: load.timeout().0,
             target: super::shown(&server.shown(), database),
             ready: Mutex::new(false),
         })
@@ -343,16 +344,16 @@ const STARTING: &str =
     "start the database or correct its address; a run would keep everything in the spool";
 
 impl Sink for PostgresSink {
+    fn is_database(&self) -> bool {
+        true
+    }
+
     fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {
         Box::pin(self.attempt(payload))
     }
 
     fn probe(&self) -> Probing<'_> {
         Box::pin(self.ask())
-    }
-
-    fn is_database(&self) -> bool {
-        true
     }
 
     fn target(&self) -> &str {

@@ -66,13 +66,13 @@ impl SqliteSink {
     ) -> Result<SqliteSink, DatabaseSinkError> {
         let target = super::shown(&format!("sqlite:{}", file.display()), database);
         let (jobs, queue) = bounded(load.in_flight_max() + 1);
-        let busy = load.timeout.0 * 8 / 10;
+        let busy = load.timeout().0 * 8 / 10;
         let mut store = Store { file, table: Table::new(database), busy, open: None };
         std::thread::Builder::new()
             .name(format!("sqlite-{}", load.sink_name()))
             .spawn(move || serve(&queue, &mut store))
             .map_err(DatabaseSinkError::Thread)?;
-        Ok(SqliteSink { jobs, timeout: load.timeout.0, target })
+        Ok(SqliteSink { jobs, timeout: load.timeout().0, target })
     }
 
     /// Runs `work` on the file's thread; `None` when there was no result in time.
@@ -122,16 +122,16 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
+    fn is_database(&self) -> bool {
+        true
+    }
+
     fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {
         Box::pin(self.attempt(payload))
     }
 
     fn probe(&self) -> Probing<'_> {
         Box::pin(self.ask())
-    }
-
-    fn is_database(&self) -> bool {
-        true
     }
 
     fn target(&self) -> &str {

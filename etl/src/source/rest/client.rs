@@ -18,9 +18,9 @@ use super::decode::{BodyReader, Patience, decoded, read_whole};
 use super::error::{RestError, RestSetupError, Trouble};
 use super::high::High;
 use super::lines::{Line, Lines};
-use super::pages::{Pages, Seen};
+use super::pages::Pages;
 use super::place::{Ask, Known, Page};
-use super::records::{self, Records};
+use super::records;
 use super::request::Requests;
 use super::wait::Waits;
 use crate::config::{Auth, HttpVersion, RestFormat, RestSource};
@@ -29,7 +29,6 @@ use crate::load::answer::{Answer as Verdict, AnswerRules, Reply, classify};
 use crate::load::backoff::full_jitter;
 use crate::load::rate::Pace;
 use crate::telemetry::Books;
-use crate::telemetry::figures::counted;
 
 /// The longest `Retry-After` that is honoured, whatever the API says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -228,33 +227,6 @@ impl RestClient {
     #[must_use]
     pub fn pointer(&self) -> &str {
         self.source.records.as_deref().unwrap_or_default()
-    }
-
-    /// Asks for the first page as a run would; says what it holds.
-    ///
-    /// # Errors
-    /// When it does not come, or is not what it should be.
-    pub fn look(&mut self) -> Result<String, RestError> {
-        let pages = self.pages();
-        let page = Page { ask: pages.first(), ..Page::default() };
-        let target = self.target(&page.ask);
-        if self.reads_lines() {
-            let Fetched::New(mut answer) = self.lines(&page, None)? else { return Ok(target) };
-            let mut line = Vec::new();
-            let first = self.line(&page, &mut answer.content, &mut line, u32::MAX)?;
-            let what = if first == Some(Line::End) { "without a line" } else { "with lines" };
-            return Ok(format!("{target} answered {what}"));
-        }
-        let Fetched::New(answer) = self.json(&page, None)? else { return Ok(target) };
-        let records = Records::of(&answer.content, self.pointer())
-            .map_err(|why| self.error(&page, &format!("the page {why}")))?;
-        let count = records.found.len() as u64;
-        let (uri, link) = (&answer.uri, answer.link.as_deref());
-        let seen = Seen { uri, link, root: Some(records.root), records: count, size: count };
-        let next = pages.next(&page.ask, &seen);
-        let next = next.map_err(|why| self.error(&page, &format!("the page {why}")))?;
-        let more = if next.is_some() { ", and there are more pages" } else { "" };
-        Ok(format!("{target} answered with {}{more}", counted(count, "record")))
     }
 
     fn ask<T>(

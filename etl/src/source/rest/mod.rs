@@ -13,6 +13,7 @@ mod decode;
 mod error;
 mod high;
 mod lines;
+mod look;
 mod pages;
 mod place;
 mod records;

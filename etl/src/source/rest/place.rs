@@ -72,7 +72,7 @@ pub struct Known {
 
 /// BLAKE3 over records, one after the other: of two readings with equal traces, all
 /// records were equal.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trace([u8; 32]);
 
 impl Trace {
@@ -83,12 +83,6 @@ impl Trace {
         hasher.update(&self.0);
         hasher.update(record);
         Trace(*hasher.finalize().as_bytes())
-    }
-}
-
-impl Default for Trace {
-    fn default() -> Self {
-        Trace([0; 32])
     }
 }
 
