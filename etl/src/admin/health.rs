@@ -170,7 +170,7 @@ impl Probes {
     pub(super) async fn look(&self, scheduler: &Scheduler) {
         let current = scheduler.served().into_iter().filter_map(|served| served.loaded());
         let current = current.map(|loaded| (loaded.pipeline.name.clone(), loaded)).collect();
-        self.look_at(current, |loaded, home| build(loaded, home)).await;
+        self.look_at(current, build).await;
     }
 
     async fn look_at(

@@ -161,7 +161,7 @@ impl Snapshot {
             ("etl_sink_retries", "Attempts after a batch's first", |it| it.retries),
         ];
         for (name, help, column) in counters {
-            page.counters(name, help, self.each_sink(|sink| column(sink)))?;
+            page.counters(name, help, self.each_sink(column))?;
         }
         let in_flight = self.each_sink(|sink| sink.in_flight_bytes as f64);
         page.gauges("etl_in_flight_bytes", "Bytes of batches being sent now", in_flight)?;
@@ -358,7 +358,7 @@ mod tests {
             "# TYPE etl_loads_total counter",
             "etl_loads_total{pipeline=\"p\"} 0",
             "# TYPE etl_run_duration_seconds histogram",
-            "etl_run_duration_seconds_bucket{pipeline=\"p\",le=\"+Inf\"} 0",
+            "etl_run_duration_seconds_bucket{le=\"+Inf\",pipeline=\"p\"} 0",
             "etl_config_wrong_files 0.0",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}\n{text}");

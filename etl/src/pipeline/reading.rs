@@ -47,7 +47,7 @@ impl Reading {
             // same batches.
             Source::Rest(run) => {
                 let Some(rest) = &pipeline.source.rest else { return Ok(true) };
-                run.read_on_thread(rest, intake.clone(), self.stop).await
+                run.read_on_thread(rest, intake.clone(), self.books, self.stop).await
             }
             Source::Fleet { targets, done_before, settled } => {
                 let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =

@@ -21,6 +21,7 @@ use crate::checkpoint::{Place, Places, RestState};
 use crate::config::RestSource;
 use crate::source::rest::{High, Known, Page, Pages, RestClient, RestError, Spot, Trace, Waits};
 use crate::stop::Stop;
+use crate::telemetry::Books;
 
 /// Pages whose validators are remembered: the first ones.
 const KNOWN_MAX: usize = 256;
@@ -121,11 +122,13 @@ impl RestRun {
         self,
         source: &RestSource,
         intake: Arc<Intake>,
+        books: Arc<Books>,
         stop: Stop,
     ) -> Result<bool, String> {
         let waits = Waits::new(Handle::current(), stop);
         let client = RestClient::new(source, self.since.as_ref(), waits)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .counted_in(books);
         let conditional = source.asks_conditionally();
         let reading = tokio::task::spawn_blocking(move || {
             Reader::new(self, client, &intake, conditional).read()

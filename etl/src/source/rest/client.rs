@@ -2,6 +2,7 @@
 //! is renewed where it is refused. What an answer's status means is decided where it is
 //! for sinks, see [`classify`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use crate::http::{ClientOptions, HttpClient, printable, without_query};
 use crate::load::answer::{Answer as Verdict, AnswerRules, Reply, classify};
 use crate::load::backoff::full_jitter;
 use crate::load::rate::Pace;
+use crate::telemetry::Books;
 
 /// The longest `Retry-After` that is honoured, whatever the API says.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -45,6 +47,8 @@ pub struct RestClient {
     pace: Option<Pace>,
     rules: AnswerRules,
     waits: Waits,
+    /// Where requests are counted.
+    books: Option<Arc<Books>>,
 }
 
 /// What came back.
@@ -101,7 +105,14 @@ impl RestClient {
             },
             source: source.clone(),
             waits,
+            books: None,
         })
+    }
+
+    /// Counts its requests in `books`.
+    #[must_use]
+    pub fn counted_in(self, books: Arc<Books>) -> RestClient {
+        RestClient { books: Some(books), ..self }
     }
 
     /// What it waits with.
@@ -268,6 +279,21 @@ impl RestClient {
         read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
     ) -> Result<Fetched<T>, Trouble> {
         let deadline = self.turn()?;
+        let asked = Instant::now();
+        let fetched = self.attempt_in_turn(uri, known, read, deadline);
+        if let (Some(books), false) = (&self.books, matches!(fetched, Err(Trouble::Stopped))) {
+            books.requests.count(asked.elapsed(), fetched.is_ok());
+        }
+        fetched
+    }
+
+    fn attempt_in_turn<T>(
+        &mut self,
+        uri: &Uri,
+        known: Option<&Known>,
+        read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
+        deadline: Instant,
+    ) -> Result<Fetched<T>, Trouble> {
         let token = self.token(deadline)?;
         let renewable = token.is_some();
         let mut response = self.send(self.requests.make(uri, token, known), deadline)?;
