@@ -13,6 +13,9 @@ use crate::process::{Usage, measure};
 use crate::report::{Median, Report, Run, Verdict, say};
 use crate::sink::Sink;
 
+/// Rows when none are asked for.
+pub(crate) const ROWS: u64 = 5_000_000;
+
 const SEED: u64 = 42;
 
 /// The limits, in words.

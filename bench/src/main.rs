@@ -9,8 +9,12 @@ mod appliances;
 mod bulk;
 mod limits;
 mod loader;
+mod postgres;
 mod process;
 mod report;
+// The throwaway server of the tests.
+#[path = "../../etl/tests/support/postgres.rs"]
+mod server;
 mod sink;
 
 use std::path::PathBuf;
@@ -37,9 +41,10 @@ one run on one machine."
 struct Arguments {
     /// Which scenarios; without any, all.
     scenarios: Vec<Scenario>,
-    /// Rows of the bulk load. Below 5 million the start of the process shows.
-    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    rows: u64,
+    /// Rows of the loads (default: bulk 5000000, postgres 1000000). Below 5 million the
+    /// start of the process shows in bulk.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: Option<u64>,
     /// How often each loader runs; medians are reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -61,6 +66,8 @@ enum Scenario {
     Bulk,
     /// Appliances that take 6 s each: 4,000 of them, 1,000 at once, take 24 s at best.
     Appliances,
+    /// A CSV file into a table of PostgreSQL, beside psql \copy. Needs a server installed.
+    Postgres,
 }
 
 /// Why nothing could be measured.
@@ -110,8 +117,13 @@ fn run(arguments: &Arguments) -> Result<bool, BenchError> {
     let mut all_met = true;
     for scenario in chosen {
         let report = match scenario {
-            Scenario::Bulk => bulk::run(&etl, arguments.rows, arguments.runs)?,
+            Scenario::Bulk => {
+                bulk::run(&etl, arguments.rows.unwrap_or(bulk::ROWS), arguments.runs)?
+            }
             Scenario::Appliances => appliances::run(&etl, arguments.in_flight, arguments.runs)?,
+            Scenario::Postgres => {
+                postgres::run(&etl, arguments.rows.unwrap_or(postgres::ROWS), arguments.runs)?
+            }
         };
         report.print();
         let file = report.write(&results).map_err(BenchError::io("writing results"))?;
@@ -126,6 +138,7 @@ fn list() {
         let limits = match scenario {
             Scenario::Bulk => bulk::limits(),
             Scenario::Appliances => appliances::limits(),
+            Scenario::Postgres => postgres::limits(),
         };
         if let Some(value) = scenario.to_possible_value() {
             let help = value.get_help().map(ToString::to_string).unwrap_or_default();

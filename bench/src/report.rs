@@ -200,7 +200,7 @@ fn median_of(loader: &'static str, expected: u64, runs: &[Run]) -> Median {
 }
 
 /// The middle value, or the mean of the two in the middle; NaN of none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -10,7 +10,8 @@ pub enum Exit {
     Usage,
     /// 65: finished, some records were rejected or dead-lettered.
     Rejected,
-    /// 69: the source, or a part of it, could not be read.
+    /// 69: something that the run needs is not there now: the source or a part of it
+    /// could not be read, the spool or the state is in use or its disk is failing.
     SourceUnavailable,
     /// 70: a bug, such as books that do not balance.
     Internal,

@@ -15,6 +15,10 @@ pub fn spool_name(data: &[u8]) {
     crate::spool::fuzzing::name(data);
 }
 
+pub fn checkpoint(data: &[u8]) {
+    crate::checkpoint::fuzzing::checkpoint(&scratch("checkpoint"), data);
+}
+
 /// A CSV file: it ends, every row is one JSON object with the columns' names, and
 /// no row is both given and refused.
 pub fn csv_source(data: &[u8]) {
@@ -93,9 +97,36 @@ pub fn http_answer(data: &[u8]) {
             assert!(!status.is_success());
         }
     }
-    if let Some(header) = header {
-        let _any = retry_after(header, now);
+}
+
+/// A `Retry-After`: any text, or a moment in each form of RFC 9110, 5.6.7.
+pub fn retry_after_header(data: &[u8]) {
+    let Some((way, data)) = data.split_first() else { return };
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_763_000_000);
+    if way % 2 == 0 {
+        let Ok(text) = std::str::from_utf8(data) else { return };
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let wait = retry_after(text, now);
+        if digits(text) {
+            let seconds = text.parse().unwrap_or(u64::MAX);
+            assert_eq!(wait, Some(Duration::from_secs(seconds)));
+        } else if wait.is_some() && !digits(text.trim()) {
+            let date = httpdate::parse_http_date(text.trim());
+            assert!(date.is_ok(), "neither seconds nor a date: {}", text.escape_debug());
+        }
+        return;
     }
+    let Some(seconds) = data.first_chunk::<8>() else { return };
+    let seconds = u64::from_le_bytes(*seconds) % 253_402_300_800;
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let expected = Some(at.duration_since(now).unwrap_or(Duration::ZERO));
+    let date = httpdate::fmt_http_date(at);
+    assert_eq!(retry_after(&date, now), expected, "{date}");
+    let (weekday, day, month) = (&date[..3], &date[5..7], &date[8..11]);
+    let (year, time) = (&date[12..16], &date[17..25]);
+    let day = day.trim_start_matches('0');
+    let asctime = format!("{weekday} {month} {day:>2} {time} {year}");
+    assert_eq!(retry_after(&asctime, now), expected, "{asctime}");
 }
 
 /// A pipeline file: refused in words, or a pipeline.
@@ -191,6 +222,17 @@ mod tests {
     #[test]
     fn the_corpus_of_the_csv_source_holds() {
         replay("csv_source", super::csv_source);
+    }
+
+    #[test]
+    fn the_corpus_of_checkpoints_holds() {
+        replay("checkpoint", super::checkpoint);
+        std::fs::remove_dir_all(super::scratch("checkpoint")).ok();
+    }
+
+    #[test]
+    fn the_corpus_of_retry_after_holds() {
+        replay("retry_after", super::retry_after_header);
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //!
 //! The rooms follow a record's journey: [`config`] → [`source`] → [`extract`] →
 //! [`transform`] → [`batch`] → [`load`] → [`spool`] → [`checkpoint`]; [`pipeline`]
-//! joins them into a run, [`telemetry`] tells what happens, [`cli`] is the
-//! command line. `docs/architecture.md` tells the same journey in prose.
+//! joins them into a run, [`schedule`] starts runs when they are due, [`telemetry`]
+//! and [`admin`] tell what happens, [`cli`] is the command line.
+//! `docs/architecture.md` tells the same journey in prose.
 
+pub mod admin;
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;
@@ -19,6 +21,7 @@ pub mod history;
 pub mod http;
 pub mod load;
 pub mod pipeline;
+pub mod schedule;
 pub mod source;
 pub mod spool;
 pub mod stop;

@@ -84,7 +84,8 @@ async fn a_slow_rate_does_not_hold_up_a_stop() {
     let asked = Instant::now();
     signal(&run, Signal::TERM);
     let ran = Ran::from(run.wait_with_output().unwrap()).exits(143);
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    // Its turn would have come after a minute, and a drain may take 30 s.
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     let extracted = ran.total("extracted");
     assert_eq!(ran.sink("delivered") + ran.sink("spooled"), extracted, "{}", ran.stdout);
     assert_eq!(ran.json()["balanced"], true);

@@ -13,12 +13,12 @@ mod support;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use support::crash::{Case, Ended, Kind, kill_at, random, times, unreliable};
+use support::crash::{Case, Ended, Kind, kill_at, random, span, times, unreliable};
 
 /// Kills between two healings: late ones find what all earlier ones left.
 const SERIES_KILLS: u64 = 8;
 
-/// Instants lie within so much of a run's beginning.
+/// Instants lie within so much of a run's beginning, where runs start quickly.
 const SPAN: Duration = Duration::from_millis(600);
 
 /// What the kills of one part of the matrix hit.
@@ -41,11 +41,12 @@ struct Tally {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_random_instants_lose_nothing() {
     let (kills, began) = (times("ETL_KILLS", 50), Instant::now());
+    let span = span(SPAN).await;
     let matrix = [(Kind::Fleet, 1), (Kind::Fleet, 10), (Kind::Rows, 1), (Kind::Rows, 10)];
     let mut total = Tally::default();
     for (number, (kind, workers)) in (0u64..).zip(matrix) {
         let share = (kills - total.kills) / (4 - number);
-        let tally = part(kind, workers, share).await;
+        let tally = part(kind, workers, share, span).await;
         tell(&format!("{kind:?} × {workers} workers: {tally:?}"));
         total.add(&tally);
     }
@@ -71,35 +72,35 @@ impl Tally {
 }
 
 /// Series of kills until there were `kills` of them.
-async fn part(kind: Kind, workers: u32, kills: u64) -> Tally {
+async fn part(kind: Kind, workers: u32, kills: u64, span: Duration) -> Tally {
     let mut tally = Tally::default();
     let mut random = random(u64::from(workers) << 8 | kind as u64);
     while tally.kills < kills {
         let wanted = SERIES_KILLS.min(kills - tally.kills);
-        series(kind, workers, wanted, &mut random, &mut tally).await;
+        let (records, batch) = if kind == Kind::Fleet { (600, 20) } else { (12_000, 20) };
+        let faults = unreliable(random.u64(..));
+        let mut case = Case::new(kind, records, batch, workers, faults).await;
+        series(&mut case, wanted, span, &mut random, &mut tally).await;
     }
     tally
 }
 
-/// Kills up to `wanted` runs of one pipeline, each at an instant within [`SPAN`],
+/// Kills up to `wanted` runs of one pipeline, each at an instant within `span`,
 /// then lets it finish and asks the ledger.
 async fn series(
-    kind: Kind,
-    workers: u32,
+    case: &mut Case,
     wanted: u64,
+    span: Duration,
     random: &mut fastrand::Rng,
     tally: &mut Tally,
 ) {
-    let (records, batch) = if kind == Kind::Fleet { (600, 20) } else { (12_000, 20) };
-    let faults = unreliable(random.u64(..));
-    let mut case = Case::new(kind, records, batch, workers, faults).await;
     tally.series += 1;
     let (mut killed, mut over, mut waiting) = (0, 0, 0);
     while killed < wanted && over < 4 {
         let (asked_before, began) = (case.server.stats().requests, Instant::now());
         let mut run = case.start(&[]);
         // Every fourth falls into the start, where the spool is opened and recovered.
-        let latest = if killed % 4 == 3 { SPAN / 8 } else { SPAN };
+        let latest = if killed % 4 == 3 { span / 8 } else { span };
         match kill_at(&mut run, began, latest.mul_f64(random.f64())) {
             Ended::Killed => {
                 killed += 1;

@@ -4,135 +4,32 @@
 //!     cargo test -p etl --test crash_power -- --nocapture
 //!     ETL_POWER_CUTS=200 cargo test --release -p etl --test crash_power -- --nocapture
 //!
-//! Needs root (or, in CI and when asked for by name, sudo without a password), loop
-//! devices, mkfs.ext4 and python3. In CI, or with `ETL_POWER_CUTS` set, their absence
-//! fails; elsewhere it is said on stderr. `ETL_POWER_CUTS=0` leaves these tests out.
+//! Needs root, or sudo without a password, and loop devices, mkfs.ext4 and python3;
+//! without them these tests fail and say so.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "support/disk.rs"]
+mod disk;
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use disk::Disk;
 use mock_load_api_server::Faults;
-use support::crash::{Case, Kind, missing_from, random, require, stored_by, times, wait_at_most};
+use support::crash::{
+    Case, Kind, missing_from, random, require, span, stored_by, times, wait_at_most,
+};
 
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, on a signal from the test.
-const CUTTER: &str = "
-import fcntl, os, struct, sys
-mount = os.open(sys.argv[1], os.O_RDONLY)
-print('ready', flush=True)
-sys.stdin.readline()
-fcntl.ioctl(mount, 0x8004587d, struct.pack('I', 2))
-";
+/// The power is cut within so much of a run's beginning, where runs start quickly.
+const SPAN: Duration = Duration::from_millis(500);
 
-/// A file system of its own, mounted on a pipeline's data directory.
-struct Disk {
-    image: PathBuf,
-    mount: PathBuf,
-    mounted: bool,
-}
-
-impl Disk {
-    /// Makes the file system and mounts it on the data directory of `case`.
-    fn under(case: &Case) -> Disk {
-        let image = case.bench.write("disk.img", b"");
-        std::fs::File::options().write(true).open(&image).unwrap().set_len(32 << 20).unwrap();
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        let owner = format!("root_owner={}:{}", user.as_raw(), group.as_raw());
-        done(Command::new("/usr/sbin/mkfs.ext4").args(["-q", "-F", "-E", &owner]).arg(&image));
-        let mount = case.bench.path("data");
-        std::fs::create_dir(&mount).unwrap();
-        let mut disk = Disk { image, mount, mounted: false };
-        disk.mount();
-        disk
-    }
-
-    fn mount(&mut self) {
-        done(privileged("mount").args(["-o", "loop"]).args([&self.image, &self.mount]));
-        self.mounted = true;
-    }
-
-    fn unmount(&mut self) {
-        done(privileged("umount").arg(&self.mount));
-        self.mounted = false;
-    }
-
-    /// A process that cuts the power as soon as it is told to.
-    fn cutter(&self) -> Child {
-        let mut cutter = privileged("python3")
-            .args(["-c", CUTTER])
-            .arg(&self.mount)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut ready = String::new();
-        BufReader::new(cutter.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        assert_eq!(ready, "ready\n", "{NEEDED}");
-        cutter
-    }
-
-    /// Cuts the power, ends what ran on it, and starts the disk again.
-    fn cut(&mut self, mut cutter: Child, run: &mut Child) {
-        cutter.stdin.take().unwrap().write_all(b"\n").unwrap();
-        assert!(cutter.wait().unwrap().success(), "the file system could not be shut down");
-        run.kill().unwrap();
-        run.wait().unwrap();
-        self.unmount();
-        self.mount();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if self.mounted {
-            privileged("umount").args(["--lazy"]).arg(&self.mount).status().ok();
-        }
-    }
-}
-
-const NEEDED: &str = "power cuts need root or sudo without a password, a loop device, \
-    and the Debian packages e2fsprogs, mount and python3 (bash .ci/packages); \
-    ETL_POWER_CUTS=0 leaves them out";
-
-/// `program` as root.
-fn privileged(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut sudo = Command::new("sudo");
-    sudo.args(["--non-interactive", program]);
-    sudo
-}
-
-#[track_caller]
-fn done(command: &mut Command) {
-    match command.output() {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => {
-            panic!("{command:?}: {}\n{NEEDED}", String::from_utf8_lossy(&output.stderr))
-        }
-        Err(error) => panic!("{command:?}: {error}\n{NEEDED}"),
-    }
-}
-
-/// How often the power is to be cut; `None` says that, and why, nothing is tested.
-fn cuts(short: u64) -> Option<u64> {
-    let cuts = times("ETL_POWER_CUTS", short);
-    let asked = std::env::var_os("CI").is_some() || std::env::var_os("ETL_POWER_CUTS").is_some();
-    if cuts == 0 {
-        tell("NOT TESTED, as ETL_POWER_CUTS=0 asks");
-        return None;
-    }
-    if !asked && !rustix::process::geteuid().is_root() {
-        tell(&format!("NOT TESTED: {NEEDED}"));
-        return None;
-    }
-    Some(cuts)
+/// How often the power is to be cut.
+fn cuts(short: u64) -> u64 {
+    times("ETL_POWER_CUTS", short)
 }
 
 /// An API that stores what it gets and never gets its answer through: what it has
@@ -144,8 +41,9 @@ fn silent(delay: Duration) -> Faults {
 /// Write-ahead: nothing is sent before it is on the disk, name and all.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
-    let Some(cuts) = cuts(6) else { return };
+    let cuts = cuts(6);
     let (began, mut random) = (Instant::now(), random(1));
+    let span = span(SPAN).await;
     let mut case = Case::new(Kind::Fleet, 1000, 20, 10, Faults::default()).await;
     let mut disk = Disk::under(&case);
     let (mut done, mut claimed, mut spooled) = (0, 0, 0);
@@ -154,7 +52,7 @@ async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
         let known = case.server.stats().batches as usize;
         let cutter = disk.cutter();
         let mut run = case.start(&[]);
-        let instant = Duration::from_millis(random.u64(20..500));
+        let instant = span.mul_f64(0.04 + 0.96 * random.f64());
         let ended = wait_at_most(&mut run, Instant::now(), instant);
         assert!(ended.is_none_or(|status| status.code() == Some(75)), "{}", case.stderr());
         let sent = stored_by(&case.server).split_off(known);
@@ -182,8 +80,9 @@ async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
 /// bring every row to the API.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_survive_power_cuts_while_they_are_loaded_and_replayed() {
-    let Some(cuts) = cuts(6) else { return };
+    let cuts = cuts(6);
     let (began, mut random) = (Instant::now(), random(2));
+    let span = span(SPAN).await;
     let (mut done, mut series, mut spooled) = (0, 0, 0);
     while done < cuts {
         series += 1;
@@ -200,7 +99,7 @@ async fn rows_survive_power_cuts_while_they_are_loaded_and_replayed() {
         for _ in 0..6.min(cuts - done) {
             let cutter = disk.cutter();
             let mut run = case.start(&[]);
-            let instant = Duration::from_millis(random.u64(10..600));
+            let instant = span.mul_f64(random.f64());
             let ended = wait_at_most(&mut run, Instant::now(), instant);
             disk.cut(cutter, &mut run);
             spooled += case.note_spool();
@@ -224,14 +123,14 @@ async fn rows_survive_power_cuts_while_they_are_loaded_and_replayed() {
 /// nothing loses batches that it had sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_fsync_of_the_directory_the_same_cuts_lose() {
-    let Some(cuts) = cuts(3) else { return };
+    let cuts = cuts(3);
     bites("the directory's fsync", cuts, |spool, _| vec![spool.to_owned()]).await;
 }
 
 /// And so does the fsync of the files themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_fsync_of_the_files_the_same_cuts_lose() {
-    let Some(cuts) = cuts(3) else { return };
+    let cuts = cuts(3);
     bites("the files' fsync", cuts, |_, temps| temps.to_vec()).await;
 }
 

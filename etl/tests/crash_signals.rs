@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use mock_load_api_server::Faults;
 use rustix::process::Signal;
-use support::crash::{Case, Kind, random, times, unreliable, wait_at_most};
+use support::crash::{Case, Kind, random, span, times, unreliable, wait_at_most};
 use support::{Bench, Ran, each_exactly_once, mock, signal, wait_until};
 
 /// A run that was told to end does so within this time, here: its drain is 30 s.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Signals come within so much of a run's beginning.
+/// Signals come within so much of a run's beginning, where runs start quickly.
 const SPAN: Duration = Duration::from_millis(500);
 
 /// Every record that a stopped run counted is delivered or in the spool, and goes
@@ -31,11 +31,12 @@ const SPAN: Duration = Duration::from_millis(500);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sigterm_at_any_instant_keeps_every_record_that_was_taken_in() {
     let (signals, began) = (times("ETL_SIGNALS", 16), Instant::now());
+    let span = span(SPAN).await;
     let matrix = [(Kind::Fleet, 1), (Kind::Fleet, 10), (Kind::Rows, 1), (Kind::Rows, 10)];
     let (mut sent, mut drained, mut early) = (0, 0, 0);
     for (number, (kind, workers)) in (0u64..).zip(matrix) {
         let share = (signals - sent) / (4 - number);
-        let tally = terminated(kind, workers, share).await;
+        let tally = terminated(kind, workers, share, span).await;
         sent += tally.0;
         drained += tally.1;
         early += tally.2;
@@ -50,7 +51,7 @@ async fn a_sigterm_at_any_instant_keeps_every_record_that_was_taken_in() {
 
 /// Ends `signals` runs; gives their number, how many ended with 143, and how many
 /// before they could.
-async fn terminated(kind: Kind, workers: u32, signals: u64) -> (u64, u64, u64) {
+async fn terminated(kind: Kind, workers: u32, signals: u64, span: Duration) -> (u64, u64, u64) {
     let mut random = random(0x7e24 ^ u64::from(workers) ^ (kind as u64) << 16);
     let (mut sent, mut drained, mut early) = (0, 0, 0);
     while sent < signals {
@@ -58,7 +59,7 @@ async fn terminated(kind: Kind, workers: u32, signals: u64) -> (u64, u64, u64) {
         for _ in 0..5.min(signals - sent) {
             let began = Instant::now();
             let mut run = case.start(&[]);
-            if wait_at_most(&mut run, began, SPAN.mul_f64(random.f64())).is_some() {
+            if wait_at_most(&mut run, began, span.mul_f64(random.f64())).is_some() {
                 break;
             }
             signal(&run, Signal::TERM);
@@ -96,7 +97,7 @@ fn balanced(case: &Case) {
 async fn a_run_that_is_stopped_for_a_while_goes_on_where_it_was() {
     let seconds = times("ETL_STOP_SECONDS", 3);
     for kind in [Kind::Fleet, Kind::Rows] {
-        let faults = Faults { delay: Duration::from_millis(50), ..Faults::default() };
+        let faults = Faults { delay: Duration::from_millis(100), ..Faults::default() };
         let case = Case::new(kind, 2000, 20, 4, faults).await;
         let mut run = case.start(&[]);
         wait_until("batches arrived", || case.server.stats().batches >= 5);
@@ -120,7 +121,7 @@ async fn a_run_that_is_stopped_for_a_while_goes_on_where_it_was() {
 async fn two_processes_that_race_for_a_spool_never_share_it() {
     let (mut refused, mut both) = (0, 0);
     for round in 0..times("ETL_RACES", 8) {
-        let faults = Faults { delay: Duration::from_millis(2), ..Faults::default() };
+        let faults = Faults { delay: Duration::from_millis(60), ..Faults::default() };
         let (bench, server) = (Bench::new(), mock(faults).await);
         bench.inventory(200);
         bench.fleet(&server.url(), "workers: 2\nbatch: { records: 20 }");
@@ -165,18 +166,10 @@ async fn two_processes_that_race_for_a_spool_never_share_it() {
 /// a run is going on, and again before the next; a file's rows still arrive once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_set_back_an_hour_loses_nothing() {
-    let library = faketime();
     for kind in [Kind::Fleet, Kind::Rows] {
         let mut case = Case::new(kind, 1000, 20, 4, unreliable(7)).await;
         for (at_first, then) in [("+0s", "-1h"), ("-2h", "-3h"), ("+3h", "-3h")] {
-            let clock = case.bench.write("clock", at_first);
-            let mut command = case.bench.command(&["run", "p.yaml", "--json"]);
-            command
-                .env("LD_PRELOAD", &library)
-                .env("FAKETIME_TIMESTAMP_FILE", &clock)
-                .env("FAKETIME_NO_CACHE", "1")
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-            let mut run = case.spawn(command);
+            let mut run = start_at(&case, at_first);
             for (batches, offset) in [(3, then), (6, then)] {
                 let known = case.server.stats().batches;
                 wait_until("batches arrived, or it was over", || {
@@ -195,9 +188,51 @@ async fn a_clock_set_back_an_hour_loses_nothing() {
     }
 }
 
+/// A sink asks for a pause until a date, and then the clock goes back by an hour: the
+/// pause is as long as it was when it was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_back_while_a_retry_after_date_is_waited_for_changes_nothing() {
+    for kind in [Kind::Fleet, Kind::Rows] {
+        let faults = Faults {
+            fail: [(429, 1.0)].into(),
+            retry_after: Some(Duration::from_secs(4)),
+            retry_after_date: true,
+            ..Faults::default()
+        };
+        let case = Case::new(kind, 1000, 20, 4, faults).await;
+        let mut run = start_at(&case, "+0s");
+        wait_until("the sink asked for a pause", || {
+            case.server.stats().by_status.contains_key(&429)
+        });
+        let began = Instant::now();
+        case.server.set_faults(Faults::default()).unwrap();
+        // What has already been answered is on its way; its date is read by the old clock.
+        wait_until("the pause is noted", || case.log().contains("429"));
+        case.bench.write("clock", "-1h");
+        let status = wait_at_most(&mut run, began, PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", case.stderr());
+        // A date has whole seconds.
+        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        told_the_wrong_time(&case);
+        each_exactly_once(&case.server, 1000);
+    }
+}
+
+/// Starts a run whose clock is off by what the file `clock` says, at first `offset`.
+fn start_at(case: &Case, offset: &str) -> Child {
+    let clock = case.bench.write("clock", offset);
+    let mut command = case.bench.command(&["run", "p.yaml", "--json"]);
+    command
+        .env("LD_PRELOAD", faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    case.spawn(command)
+}
+
 /// The log of the runs shows the clock going back, or the test has shown nothing.
 fn told_the_wrong_time(case: &Case) {
-    let log = std::fs::read_to_string(case.bench.path("logs/etl.log")).unwrap();
+    let log = case.log();
     let times: Vec<&str> = log.lines().filter_map(|line| line.get(..19)).collect();
     assert!(times.windows(2).any(|two| two[1] < two[0]), "the clock never went back:\n{log}");
 }

@@ -107,6 +107,7 @@ fn cases() -> Vec<Case> {
         front(many_headers, End::Kept, ""),
         front(a_large_header, End::Kept, ""),
         front(endless_continue, End::Kept, "no answer within"),
+        front(a_flood_of_continue, End::Kept, "no answer within"),
     ]);
     cases
 }
@@ -202,6 +203,12 @@ fn endless_continue(_: &[u8]) -> Act {
     Act::Drip(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100))
 }
 
+/// As fast as the connection takes it: nobody gets to wait for more.
+fn a_flood_of_continue(_: &[u8]) -> Act {
+    let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(4000);
+    Act::Endless(many.clone(), many)
+}
+
 /// One run of one case: a directory, an API, and perhaps something before it.
 struct Stage<'a> {
     case: &'a Case,
@@ -229,12 +236,12 @@ impl<'a> Stage<'a> {
         let stage = Stage { case, way, bench, server, front, address };
         let mode = if way == Way::OnFailure { "on_failure" } else { "write_ahead" };
         // A server that never answers is given up soon; the others may be slow.
-        let timeout = if case.says == "no answer within" { "300ms" } else { "5s" };
+        let timeout = if case.says == "no answer within" { "300ms" } else { "15s" };
         stage.bench.fleet(
             &stage.url(),
             &format!(
                 "workers: {workers}\ntimeout: {timeout}\nspool: {{ mode: {mode} }}\n\
-                 batch: {{ records: 10 }}\nretry: {{ attempts: 2, base: 5ms, cap: 20ms }}"
+                 batch: {{ records: 10, linger: 20s }}\nretry: {{ attempts: 2, base: 5ms, cap: 20ms }}"
             ),
         );
         stage
@@ -302,8 +309,9 @@ impl<'a> Stage<'a> {
         self.check(&Ran::from(output), took, peak_mib);
 
         self.bench.inventory(0);
-        let more = self.heal().await;
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let healed = self.heal().await;
+        let mut more: Vec<&str> = healed.iter().map(String::as_str).collect();
+        more.extend(["--set", "load.0.timeout=30s"]);
         self.bench.run(&more).exits(0);
         let alive = RECORDS - u64::from(self.case.end == End::Poison);
         each_exactly_once(self.server.as_ref().unwrap(), alive);

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mock_load_api_server::Faults;
-use support::{Bench, down, each_exactly_once, mock};
+use support::{Bench, down, each_exactly_once, mock, wait_until};
 
 const APPLIANCES: u64 = 4000;
 
@@ -63,7 +64,8 @@ async fn an_outage_within_a_run_is_over_before_the_run_is() {
     bench.inventory(2000);
     bench.fleet_with("simulated: { delay: 100ms, delay_max: 900ms }", &server.url(), "");
     let run = bench.start(&["--set", "extract.workers=300"]);
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    let failed = |path: &PathBuf| path.to_string_lossy().contains("buffer_failed");
+    wait_until("a batch is spooled", || bench.spool_files().iter().any(failed));
     server.set_faults(Faults::default()).unwrap();
     let ran = support::Ran::from(run.wait_with_output().unwrap()).exits(0);
     assert_eq!(ran.sink("delivered"), 2000);
@@ -144,7 +146,7 @@ async fn row_10_a_late_or_lost_reply_is_sent_again_under_the_same_key_and_bytes(
         bench.run(&[]).exits(75);
         server.set_faults(Faults::default()).unwrap();
         bench.inventory(0);
-        bench.run(&[]).exits(0);
+        bench.run(&["--set", "load.0.timeout=15s"]).exits(0);
         each_exactly_once(&server, 600);
         let sent_twice = server.ledger_rows().iter().filter(|row| row.arrivals > 1).count();
         assert!(sent_twice > 0, "nothing was sent twice: the test is too kind");
@@ -168,6 +170,30 @@ async fn retry_after_is_honoured_and_shared_by_all_workers() {
     // Without a common wait, 2 workers with waits of 2 ms would ask hundreds of times.
     let asked_at_most = 2 * (seconds + 2) + 5;
     assert!(server.stats().requests <= asked_at_most, "{seconds} s, {:?}", server.stats());
+}
+
+/// The first attempt that a run makes with a batch is no retry, whatever earlier runs
+/// have tried; every other is.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_are_the_attempts_after_a_batchs_first_of_the_run() {
+    let failing = || Faults { fail: [(503, 1.0)].into(), ..Faults::default() };
+    let (bench, server) = (Bench::new(), mock(failing()).await);
+    bench.inventory(20);
+    bench.fleet(&server.url(), "workers: 1\nretry: { attempts: 3, base: 5ms, cap: 10ms }");
+    let mut asked = 0;
+    // One batch of this run; then that one, as an earlier run's, and one more.
+    for batches in [1, 2] {
+        let ran = bench.run(&[]).exits(75);
+        let requests = server.stats().requests - asked;
+        asked += requests;
+        assert!(requests > batches, "{requests}");
+        assert_eq!(ran.sink("retries"), requests - batches, "{requests} requests");
+    }
+    server.set_faults(Faults::default()).unwrap();
+    bench.inventory(0);
+    let ran = bench.run(&[]).exits(0);
+    assert_eq!((ran.sink("replayed"), ran.sink("retries")), (40, 0), "{}", ran.stdout);
+    assert_eq!(server.stats().requests - asked, 2);
 }
 
 /// Row 17: an error's body was read without bound and logged raw.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mock_load_api_server::{Faults, Server};
 use rustix::process::Signal;
-use support::{Bench, Ran, down, each_exactly_once, mock, signal, wait_until};
+use support::{Bench, Ran, down, each_exactly_once, mock, remove_while_in_use, signal, wait_until};
 
 const CAP: u64 = 64 << 10;
 const BATCH: u64 = 16 << 10;
@@ -87,11 +87,10 @@ async fn a_stop_while_intake_waits_spools_everything_that_was_taken_in() {
 async fn below_the_floor_of_free_space_intake_waits_and_says_what_to_do() {
     let (bench, server) = (Bench::new(), mock(Faults::default()).await);
     bench.rows(rows(), &server.url(), "", "spool: { min_free: 100000TiB }");
-    let run = bench.start(&[]);
-    std::thread::sleep(Duration::from_millis(1500));
-    signal(&run, Signal::TERM);
-    let ran = Ran::from(run.wait_with_output().unwrap()).exits(143);
-    assert!(ran.stderr.contains("disk low: intake waits"), "{}", ran.stderr);
+    let mut run = bench.listen(&[]);
+    run.until_it_says("disk low: intake waits");
+    signal(&run.child, Signal::TERM);
+    let ran = run.ends().exits(143);
     assert!(ran.stderr.contains("spool.min_free"), "{}", ran.stderr);
     let extracted = ran.total("extracted");
     assert!(extracted < 20_000, "{extracted}");
@@ -105,17 +104,15 @@ async fn a_spool_directory_that_vanishes_leaves_what_is_in_memory_to_be_delivere
     for mode in ["write_ahead", "on_failure"] {
         let (bench, server) = (Bench::new(), mock(Faults { hang: 1.0, ..Faults::default() }).await);
         bench.inventory(2000);
-        let settings = format!("timeout: 1s\nspool: {{ mode: {mode} }}");
+        let settings = format!("timeout: 3s\nspool: {{ mode: {mode} }}");
         bench.fleet(&server.url(), &settings);
-        let run = bench.start(&[]);
+        let mut run = bench.listen(&[]);
         wait_until("requests hang", || server.stats().requests >= 10);
-        std::fs::remove_dir_all(bench.spool()).unwrap();
-        std::thread::sleep(Duration::from_millis(3500));
+        remove_while_in_use(&bench.spool());
+        run.until_it_says("start again");
         server.set_faults(Faults::default()).unwrap();
-        let ran = Ran::from(run.wait_with_output().unwrap()).exits(0);
-        let path = bench.spool();
-        let said = ran.stderr.contains("p/spool/http") && ran.stderr.contains("start again");
-        assert!(said, "{mode}, {}: {}", path.display(), ran.stderr);
+        let ran = run.ends().exits(0);
+        assert!(ran.stderr.contains("p/spool/http"), "{mode}: {}", ran.stderr);
         each_exactly_once(&server, 2000);
     }
 }
@@ -128,8 +125,7 @@ async fn what_was_in_a_spool_that_vanished_does_not_pass_for_safe() {
     bench.fleet_with("simulated: { delay: 200ms }", &server.url(), "");
     let run = bench.start(&["--set", "extract.workers=100"]);
     wait_until("some are spooled", || bench.spool_files().len() >= 3);
-    std::fs::remove_dir_all(bench.spool()).unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    remove_while_in_use(&bench.spool());
     server.set_faults(Faults::default()).unwrap();
     let ran = Ran::from(run.wait_with_output().unwrap()).exits(70);
     assert!(ran.stderr.contains("was removed during the run"), "{}", ran.stderr);

@@ -127,7 +127,7 @@ async fn an_api_that_is_down_keeps_everything_and_a_run_keeps_the_spool_to_itsel
     assert_eq!(ran.sink("replayed"), 0);
     assert_eq!(bench.spool_files().len(), 20);
 
-    let slow = Faults { delay: Duration::from_millis(600), ..Faults::default() };
+    let slow = Faults { delay: Duration::from_millis(1500), ..Faults::default() };
     server.set_faults(slow).unwrap();
     let run = bench.start(&[]);
     wait_until("the run works", || server.stats().requests >= 1);

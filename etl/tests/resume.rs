@@ -272,7 +272,7 @@ async fn a_terminated_run_goes_on_where_it_stopped() {
 /// checkpoint; killed in between, it must come again as it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_draining_the_last_batch_keeps_its_end() {
-    let (bench, server) = (Bench::new(), mock(slow(400)).await);
+    let (bench, server) = (Bench::new(), mock(slow(1500)).await);
     bench.rows(
         csv(20_000),
         &server.url(),

@@ -3,18 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "support/lossy.rs"]
+mod lossy;
+#[path = "support/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use etl::batch::{KeyContext, Payload, Rows};
 use etl::config::{Environment, from_str};
 use etl::load::answer::Answer;
-use etl::load::{HttpSink, Reach, Sink, SinkHome};
+use etl::load::{HttpSink, Reach, Sink, SinkHome, build};
 use etl::telemetry::SinkInput;
+use lossy::Lossy;
 use mock_load_api_server::{Faults, Server};
+use postgres::Postgres;
+use rusqlite::Connection;
 use support::files::{files_below, records_in};
 use support::mock;
 
@@ -24,9 +31,13 @@ trait Place {
     fn sink(&self) -> &dyn Sink;
     /// Records the place has, each counted as often as it is there.
     fn stored(&self) -> u64;
-    /// Makes the place refuse its callers for seven seconds.
+    /// Makes the place refuse its callers for now.
     fn overload(&self) -> bool {
         false
+    }
+    /// The wait that a place which refuses for now asks for.
+    fn wished_wait(&self) -> Option<Duration> {
+        None
     }
     /// Makes the place store the batch and lose its reply.
     fn lose_replies(&self) -> bool {
@@ -59,7 +70,7 @@ impl HttpPlace {
         let server = mock(Faults::default()).await;
         let text = format!(
             "name: p\nsource: {{ csv: {{ path: x }} }}\nload:\n  - http: {{ url: \"{}/load\"{settings} }}\n    \
-             timeout: 400ms\n",
+             timeout: 1500ms\n",
             server.url()
         );
         let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
@@ -88,6 +99,10 @@ impl Place for HttpPlace {
         self.set(Faults { fail: [(503, 1.0)].into(), retry_after, ..Faults::default() })
     }
 
+    fn wished_wait(&self) -> Option<Duration> {
+        Some(Duration::from_secs(7))
+    }
+
     fn lose_replies(&self) -> bool {
         self.set(Faults { lose_reply: 1.0, ..Faults::default() })
     }
@@ -110,6 +125,169 @@ impl Place for HttpPlace {
 
     fn heal(&self) {
         self.set(Faults::default());
+    }
+}
+
+/// The sink of a pipeline with this entry under `load`.
+fn database_sink(load: &str, directory: &std::path::Path) -> Arc<dyn Sink> {
+    let text = format!(
+        "name: p\nsource: {{ csv: {{ path: x }} }}\nload:\n  - {load}\n    timeout: 800ms\n"
+    );
+    let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
+    build(
+        &loaded.pipeline.load[0],
+        &SinkHome { pipeline: "p", directory, input: SinkInput::Transformed },
+    )
+    .unwrap()
+}
+
+const TABLE: &str = "table: t, create: true, columns: { name: text }";
+
+struct PostgresPlace {
+    server: Postgres,
+    proxy: Lossy,
+    sink: Arc<dyn Sink>,
+}
+
+impl PostgresPlace {
+    fn start(settings: &str) -> PostgresPlace {
+        let server = Postgres::start();
+        let proxy = Lossy::start(server.port);
+        let load = format!(
+            "postgres: {{ host: 127.0.0.1, port: {}, database: etl, {TABLE}{settings} }}",
+            proxy.port
+        );
+        let sink = database_sink(&load, std::path::Path::new("/nonexistent"));
+        PostgresPlace { server, proxy, sink }
+    }
+
+    /// Lets every row raise an error, if `when` holds for it.
+    fn raise(&self, code: &str, when: &str) {
+        self.server.ask(&format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF {when} THEN RAISE 'on purpose' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$; \
+             DROP TRIGGER IF EXISTS fail ON t; \
+             CREATE TRIGGER fail BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION fail()"
+        ));
+    }
+}
+
+impl Place for PostgresPlace {
+    fn sink(&self) -> &dyn Sink {
+        &*self.sink
+    }
+
+    fn stored(&self) -> u64 {
+        self.server.number("SELECT count(*) FROM t")
+    }
+
+    fn overload(&self) -> bool {
+        self.raise("53300", "true");
+        true
+    }
+
+    fn lose_replies(&self) -> bool {
+        self.heal();
+        self.proxy.lose_commits(1);
+        true
+    }
+
+    fn hang(&self) -> bool {
+        self.proxy.hang(true);
+        true
+    }
+
+    fn poison(&self, text: &str) -> bool {
+        self.proxy.hang(false);
+        self.raise("23514", &format!("NEW.name = '{text}'"));
+        true
+    }
+
+    fn turn_away(&self) {
+        self.heal();
+        self.server.ask("ALTER TABLE t RENAME COLUMN name TO other");
+    }
+
+    fn heal(&self) {
+        self.proxy.hang(false);
+        self.server.ask(
+            "DROP TRIGGER IF EXISTS fail ON t; DO $$ BEGIN \
+             ALTER TABLE t RENAME COLUMN other TO name; EXCEPTION WHEN undefined_column THEN END $$",
+        );
+    }
+}
+
+struct SqlitePlace {
+    file: std::path::PathBuf,
+    sink: Arc<dyn Sink>,
+    /// Another program that writes to the file.
+    other: Mutex<Connection>,
+    _directory: tempfile::TempDir,
+}
+
+impl SqlitePlace {
+    fn start() -> SqlitePlace {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("data/p");
+        let sink = database_sink(&format!("sqlite: {{ url: 'sqlite:x.db', {TABLE} }}"), &home);
+        let other = Mutex::new(Connection::open_in_memory().unwrap());
+        SqlitePlace { file: home.join("x.db"), sink, other, _directory: directory }
+    }
+
+    fn other(&self, sql: &str) {
+        let mut other = self.other.lock().unwrap();
+        if other.path().is_none_or(str::is_empty) {
+            *other = Connection::open(&self.file).unwrap();
+        }
+        other.busy_timeout(Duration::from_secs(20)).unwrap();
+        other.execute_batch(sql).unwrap();
+    }
+}
+
+impl Place for SqlitePlace {
+    fn sink(&self) -> &dyn Sink {
+        &*self.sink
+    }
+
+    fn stored(&self) -> u64 {
+        let other = Connection::open(&self.file).unwrap();
+        let count: i64 = other.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        u64::try_from(count).unwrap()
+    }
+
+    fn overload(&self) -> bool {
+        self.other("BEGIN IMMEDIATE");
+        true
+    }
+
+    fn hang(&self) -> bool {
+        self.other("BEGIN EXCLUSIVE");
+        true
+    }
+
+    fn poison(&self, text: &str) -> bool {
+        self.heal();
+        self.other(&format!(
+            "CREATE TRIGGER fail BEFORE INSERT ON t WHEN NEW.name = '{text}' \
+             BEGIN SELECT RAISE(ABORT, 'on purpose'); END"
+        ));
+        true
+    }
+
+    fn turn_away(&self) {
+        self.other("ALTER TABLE t RENAME COLUMN name TO other");
+    }
+
+    fn heal(&self) {
+        let open = self.other.lock().unwrap().is_autocommit();
+        if !open {
+            self.other("ROLLBACK");
+        }
+        self.other("DROP TRIGGER IF EXISTS fail");
+        let renamed = self.other.lock().unwrap().prepare("SELECT other FROM t").is_ok();
+        if renamed {
+            self.other("ALTER TABLE t RENAME COLUMN other TO name");
+        }
     }
 }
 
@@ -190,13 +368,14 @@ async fn holds(place: &dyn Place) {
     if place.overload() {
         let answer = sink.deliver(&second).await;
         let Answer::Retry(failure) = answer else { panic!("{answer:?}") };
-        assert_eq!(failure.after, Some(Duration::from_secs(7)));
+        assert_eq!(failure.after, place.wished_wait());
         assert!(!failure.reason.is_empty());
     }
 
     // Stored, but the reply was lost: for later, and then recognised.
     if place.lose_replies() {
         assert!(matches!(sink.deliver(&second).await, Answer::Retry(_)));
+        assert_eq!(place.stored(), 5, "the reply was lost, the batch was not");
     }
     place.heal();
     assert_eq!(sink.deliver(&second).await, Answer::Delivered);
@@ -206,7 +385,7 @@ async fn holds(place: &dyn Place) {
     if place.hang() {
         let asked = Instant::now();
         assert!(matches!(sink.deliver(&batch(&["f"])).await, Answer::Retry(_)));
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     }
 
     // A wrong record makes its batch invalid, and none of it is stored.
@@ -244,6 +423,20 @@ async fn the_http_sink_keeps_the_contract_in_every_version_and_compression() {
         let place = HttpPlace::start(settings).await;
         holds(&place).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postgres_sink_keeps_the_contract_by_append_and_by_upsert() {
+    for settings in ["", ", mode: upsert, key: [name]"] {
+        let place = PostgresPlace::start(settings);
+        holds(&place).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sqlite_sink_keeps_the_contract() {
+    let place = SqlitePlace::start();
+    holds(&place).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,22 +2,21 @@
 //! distinct record, and the counters that `GET /stats` shows.
 //!
 //! Locks are held for one look-up or copy, but for the rare moment when 262,144 records are
-//! sorted out. Memory grows with what is sent and is not
-//! bounded: about 64 bytes a key and 20 to 40 bytes a distinct record. Records and keys
-//! themselves are kept only on request.
+//! put away. Memory grows with what is sent and is not bounded: about 50 bytes a key and 16
+//! to 32 bytes a distinct record. Records and keys themselves are kept only on request.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::distinct::Distinct;
 use crate::hash::ByFingerprint;
 
 const SHARDS: usize = 64;
-/// How many records may wait to be looked up: 4 MiB.
-const WAITING_MAX: usize = 1 << 18;
 const STATUS_END: usize = 1000;
 
 /// What has arrived at `/load`, as `GET /stats` shows it.
@@ -83,27 +82,19 @@ pub(crate) enum Entry {
     Conflict,
 }
 
+/// Small, because most of what a look-up takes is bringing it from memory.
 #[derive(Default)]
 struct KeyState {
-    requests: u32,
-    body: Option<u128>,
+    /// Half of the stored body's fingerprint: two bodies are compared, not millions.
+    body: Option<NonZeroU64>,
     /// Index into the kept rows.
-    row: usize,
-}
-
-#[derive(Default)]
-struct Distinct {
-    records: HashSet<u128, ByFingerprint>,
-    /// Taken in turns with `Ledger::waiting`, so that neither is allocated again.
-    spare: Vec<u128>,
+    row: u32,
+    requests: u32,
 }
 
 pub(crate) struct Ledger {
     keys: Vec<Mutex<HashMap<u128, KeyState, ByFingerprint>>>,
-    /// Records not yet looked up in `distinct`: many at once take less time than each on its
-    /// own, under a lock of its own.
-    waiting: Mutex<Vec<u128>>,
-    distinct: Mutex<Distinct>,
+    distinct: Distinct,
     rows: Option<Mutex<Vec<BatchRow>>>,
     requests: AtomicU64,
     keyless: AtomicU64,
@@ -120,8 +111,7 @@ impl Ledger {
     pub(crate) fn new(keep_records: bool) -> Self {
         Self {
             keys: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            waiting: Mutex::default(),
-            distinct: Mutex::default(),
+            distinct: Distinct::new(),
             rows: keep_records.then(Mutex::default),
             requests: AtomicU64::new(0),
             keyless: AtomicU64::new(0),
@@ -178,13 +168,15 @@ impl Ledger {
             Some((name, key)) => {
                 let mut keys = lock(&self.keys[shard(key)]);
                 let state = keys.entry(key).or_default();
+                let body =
+                    NonZeroU64::new(batch.body_fingerprint as u64).unwrap_or(NonZeroU64::MAX);
                 match state.body {
                     None => {
-                        state.body = Some(batch.body_fingerprint);
+                        state.body = Some(body);
                         state.row = self.keep(Some(name), batch.kept);
                         Entry::New
                     }
-                    Some(known) if known == batch.body_fingerprint => {
+                    Some(known) if known == body => {
                         self.count_arrival(state.row);
                         Entry::Duplicate
                     }
@@ -201,37 +193,23 @@ impl Ledger {
     }
 
     fn add(&self, records: &[u128], bytes: usize) {
-        let mut waiting = lock(&self.waiting);
-        waiting.extend_from_slice(records);
-        let many = waiting.len() >= WAITING_MAX;
-        drop(waiting);
-        if many {
-            self.sort_out();
-        }
+        self.distinct.add(records);
         self.batches.fetch_add(1, Relaxed);
         self.records.fetch_add(records.len() as u64, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Looks up the waiting records; returns how many different ones there are.
-    fn sort_out(&self) -> usize {
-        let Distinct { records, spare } = &mut *lock(&self.distinct);
-        std::mem::swap(spare, &mut *lock(&self.waiting));
-        records.extend(spare.drain(..));
-        records.len()
-    }
-
     /// Returns the new row's index, 0 when rows are not kept.
-    fn keep(&self, key: Option<&str>, records: Vec<Bytes>) -> usize {
+    fn keep(&self, key: Option<&str>, records: Vec<Bytes>) -> u32 {
         let Some(rows) = &self.rows else { return 0 };
         let mut rows = lock(rows);
         rows.push(BatchRow { key: key.map(str::to_owned), arrivals: 1, records });
-        rows.len() - 1
+        u32::try_from(rows.len() - 1).unwrap_or(u32::MAX)
     }
 
-    fn count_arrival(&self, row: usize) {
+    fn count_arrival(&self, row: u32) {
         if let Some(rows) = &self.rows
-            && let Some(row) = lock(rows).get_mut(row)
+            && let Some(row) = lock(rows).get_mut(row as usize)
         {
             row.arrivals += 1;
         }
@@ -260,7 +238,7 @@ impl Ledger {
             requests: self.requests.load(Relaxed),
             batches: self.batches.load(Relaxed),
             records: self.records.load(Relaxed),
-            unique_records: self.sort_out() as u64,
+            unique_records: self.distinct.count() as u64,
             duplicate_batches: self.duplicate_batches.load(Relaxed),
             conflicting_keys: self.conflicting_keys.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
@@ -276,7 +254,7 @@ fn shard(fingerprint: u128) -> usize {
 }
 
 /// A panic elsewhere leaves counts that are still worth reading.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -27,7 +27,11 @@ mod body;
 pub mod cli;
 mod config;
 mod connection;
+mod distinct;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash;
 mod ledger;
 mod load;

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::reply::{self, Answer, Dropped, ReplyBody};
 const HANG: Duration = Duration::from_secs(300);
 /// A guess that saves growing a list several times for each batch.
 const RECORD_BYTES_USUAL: usize = 128;
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -133,7 +136,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Box<Refusal>> {
 
 /// The request's key and its fingerprint.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<(&str, u128)>, Box<Refusal>> {
-    let Some(key) = headers.get("idempotency-key") else {
+    let Some(key) = headers.get(&IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
     match key.to_str() {

@@ -17,7 +17,7 @@ pub use builder::BatchBuilder;
 pub use key::{BatchKey, KeyContext, KeyError};
 pub use payload::{Payload, PayloadError};
 pub use rows::Rows;
-pub use run::{new_run_id, run_began};
+pub use run::{new_run_id, run_began, run_began_ms};
 
 /// A sealed batch on its way to one sink.
 ///

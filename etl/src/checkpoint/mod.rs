@@ -2,12 +2,16 @@
 //! position with nothing unsettled before it, [`State`] is what outlives the
 //! process, [`Store`] keeps it durable in two generations.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod places;
+mod rest;
 mod state;
 mod store;
 mod watermark;
 
 pub use places::{Places, SettledTargets};
+pub use rest::RestState;
 pub use state::{FleetState, InputState, Place, State, Targets};
 pub use store::{Damage, Store, StoreError};
 

@@ -1,19 +1,20 @@
 //! What the watermark will pass, remembered in order until it does: places in a
-//! data file, targets of a fleet.
+//! data file or an API, targets of a fleet.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::state::{Place, Targets};
+use crate::source::Position;
 
 /// Places that may be remembered; beyond that every second one is forgotten, which
 /// only means that a resumed run sends again a little of what it has settled.
 const PLACES_MAX: usize = if cfg!(test) { 8 } else { 4096 };
 
-/// Per sink, ends of its batches in a data file that its watermark has not passed.
+/// Per sink, ends of its batches in a source that its watermark has not passed.
 #[derive(Debug)]
-pub struct Places {
-    ahead: Vec<Mutex<VecDeque<Place>>>,
+pub struct Places<P = Position> {
+    ahead: Vec<Mutex<VecDeque<Place<P>>>>,
 }
 
 /// Targets of a fleet whose records the watermark has not passed.
@@ -29,7 +30,7 @@ struct Inner {
     ahead: BTreeMap<u64, u64>,
 }
 
-impl Places {
+impl<P: Clone> Places<P> {
     /// Places for so many sinks.
     #[must_use]
     pub fn new(sinks: usize) -> Self {
@@ -37,15 +38,15 @@ impl Places {
     }
 
     /// Remembers a place where all sinks' batches end.
-    pub fn note_all(&self, place: &Place) {
+    pub fn note_all(&self, place: &Place<P>) {
         for sink in 0..self.ahead.len() {
             self.note(sink, place.clone());
         }
     }
 
-    /// Remembers where a batch of sink number `sink` ends; they come in the file's
-    /// order.
-    pub fn note(&self, sink: usize, place: Place) {
+    /// Remembers where a batch of sink number `sink` ends; they come in the
+    /// source's order.
+    pub fn note(&self, sink: usize, place: Place<P>) {
         let Some(ahead) = self.ahead.get(sink) else { return };
         let mut ahead = lock(ahead);
         if ahead.back().is_some_and(|last| last.records >= place.records) {
@@ -63,7 +64,7 @@ impl Places {
 
     /// The last place at or before the sink's `watermark`, and forgets those before;
     /// `None` when none has been passed since the last call.
-    pub fn passed(&self, sink: usize, watermark: u64) -> Option<Place> {
+    pub fn passed(&self, sink: usize, watermark: u64) -> Option<Place<P>> {
         let mut ahead = lock(self.ahead.get(sink)?);
         let mut passed = None;
         while ahead.front().is_some_and(|place| place.records <= watermark) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::rest::RestState;
 use crate::source::Position;
 
 /// Data files whose state is kept; the one that was read longest ago is forgotten
@@ -24,6 +25,9 @@ pub struct State {
     pub inputs: Vec<InputState>,
     /// The last run of a fleet.
     pub fleet: Option<FleetState>,
+    /// What is known of an API that records are read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<RestState>,
 }
 
 /// How far a data file is loaded, and by which run.
@@ -50,14 +54,14 @@ pub struct InputState {
     pub rejects_until: u64,
 }
 
-/// A place in a data file.
+/// A place in a data file, or in what stands for one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct Place<P = Position> {
     /// Records before it.
     pub records: u64,
     /// Where it is.
-    pub position: Position,
+    pub position: P,
 }
 
 /// The last run of a fleet.
@@ -148,7 +152,7 @@ fn prefix() -> String {
     format!("etl checkpoint {VERSION} ")
 }
 
-fn header(body: &[u8]) -> String {
+pub(super) fn header(body: &[u8]) -> String {
     format!("{}{}\n", prefix(), blake3::hash(body).to_hex())
 }
 
@@ -213,7 +217,7 @@ impl<'de> Deserialize<'de> for Targets {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::{FleetState, INPUTS_MAX, InputState, Place, State, Targets};
+    use super::{FleetState, INPUTS_MAX, InputState, Place, RestState, State, Targets};
     use crate::source::{Ending, Position};
 
     pub fn sample(counter: u64) -> State {
@@ -241,7 +245,7 @@ pub(super) mod tests {
         let mut settled = Targets::default();
         settled.insert(3);
         let fleet = FleetState { run_id: "f".to_owned(), settled, ..FleetState::default() };
-        State { counter, inputs: vec![input], fleet: Some(fleet) }
+        State { counter, inputs: vec![input], fleet: Some(fleet), rest: Some(RestState::sample()) }
     }
 
     #[test]
@@ -258,6 +262,16 @@ pub(super) mod tests {
         }
         assert!(State::decode(&[&bytes[..], b"\n"].concat()).is_err());
         assert!(State::decode(&[&bytes[..], &bytes[..]].concat()).is_err());
+    }
+
+    /// States that were written before an API could be read have no such field.
+    #[test]
+    fn an_older_state_is_understood() {
+        let body = b"{\"counter\":3,\"inputs\":[],\"fleet\":null}\n";
+        let bytes = [super::header(body).as_bytes(), body].concat();
+        let state = State::decode(&bytes).unwrap();
+        assert_eq!(state, State { counter: 3, ..State::default() });
+        assert_eq!(state.encode(), bytes, "and an older program reads a new one without it");
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::state::State;
-use crate::spool::{KeptFiles, OpenError, WriteError};
+use crate::spool::{KeptFiles, OpenError, WriteError, WriteErrorKind};
 
-const GENERATIONS: [&str; 2] = ["checkpoint-a.json", "checkpoint-b.json"];
+pub(super) const GENERATIONS: [&str; 2] = ["checkpoint-a.json", "checkpoint-b.json"];
 /// More than 256 files and a million targets need.
 const BYTES_MAX: u64 = 64 << 20;
 
@@ -37,7 +37,7 @@ pub enum StoreError {
     #[error("state: {0}")]
     Open(#[from] OpenError),
     /// A generation is there and cannot be read now.
-    #[error("state: cannot read {}: {source}; nothing is wrong with what it holds as far as can be told", path.display())]
+    #[error("state: cannot read {}: {source}; as far as can be told nothing is wrong with what it holds", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -48,6 +48,18 @@ pub enum StoreError {
     /// It could not be made durable.
     #[error("state: {0}")]
     Write(#[from] WriteError),
+}
+
+impl StoreError {
+    /// Whether the disk or the system failed, and not what was configured.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        match self {
+            StoreError::Open(error) => error.is_fault(),
+            StoreError::Read { source, .. } => WriteErrorKind::of(source).is_fault(),
+            StoreError::Write(error) => error.kind.is_fault(),
+        }
+    }
 }
 
 impl Store {

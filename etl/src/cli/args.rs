@@ -1,5 +1,6 @@
 //! What can be typed: commands, options, and the help that explains them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -29,6 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Move the data of one pipeline
     Run(RunArgs),
+    /// Run pipelines on their schedules, with metrics and health over HTTP
+    Serve(ServeArgs),
     /// See it work: a mock API, 4,000 mock appliances, an outage; needs nothing
     Demo(DemoArgs),
     /// Find every mistake in pipeline files; reads and sends nothing
@@ -78,6 +81,45 @@ pub struct RunArgs {
     /// Write cpu.prof, flamegraph.svg and, when built with it, mem.prof.
     #[arg(long)]
     pub profile: bool,
+    /// How long the run history remembers runs.
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    pub keep_runs: Span,
+    /// How much is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Options of `etl serve`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  etl serve fixtures/pipelines\n  \
+    etl serve posts.yaml users.yaml --listen 0.0.0.0:9090\n  \
+    curl http://127.0.0.1:9090/pipelines\n\n\
+    Files that change, appear or vanish are noticed; a wrong one keeps what was there before.\n\
+    Ctrl-C or SIGTERM lets running pipelines finish, 30s at most; again = now. Exit 0 when\n\
+    everything is safe, 78 when a file is wrong at the start, 69 when the address is in use.")]
+pub struct ServeArgs {
+    /// Pipeline files, or directories of them.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Where metrics and health are served; anything but a loopback address lets others
+    /// read them, without a password [default: 127.0.0.1:9090].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The port alone, as the earlier services took it; --listen wins.
+    #[arg(long, hide = true, env = "SERVER_PORT")]
+    pub server_port: Option<u16>,
+    /// Where spool, state and profiles are kept.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Override one value of every file, as in load.0.workers=4; repeatable.
+    #[arg(long, value_name = "PATH=VALUE", action = ArgAction::Append)]
+    pub set: Vec<String>,
+    /// How long the run history remembers runs.
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    pub keep_runs: Span,
+    /// A run that has not moved a record for so long makes /ready answer 503.
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub stuck_after: Span,
     /// How much is logged.
     #[command(flatten)]
     pub log: LogArgs,

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{self, Environment, Loaded, Pipeline, Report, Step};
+use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report, Step};
 use crate::exit::Exit;
+use crate::schedule::expand;
 
 /// Checks files, and the `*.yaml` and `*.yml` of directories, with the process's environment.
 /// Results go to stdout, errors to stderr; with `json` one object goes to stdout instead.
@@ -27,7 +28,11 @@ pub fn check_to(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Exit {
-    let files = match expand(paths) {
+    let expanded = match paths {
+        [] => Err("which file? for example: etl check pipeline.yaml".to_owned()),
+        paths => expand(paths),
+    };
+    let files = match expanded {
         Ok(files) => files,
         Err(problem) => {
             // A closed pipe is no reason to call a configuration good or bad.
@@ -73,6 +78,9 @@ pub fn journey(pipeline: &Pipeline) -> String {
     if pipeline.source.csv.is_some() {
         stations.push("csv".to_owned());
     }
+    if let Some(rest) = &pipeline.source.rest {
+        stations.push(format!("rest ({})", pagination(&rest.pagination)));
+    }
     if let Some(extract) = &pipeline.extract {
         let kind = if extract.http.is_some() { "http" } else { "simulated" };
         stations.push(format!("{kind} extract ({} workers)", extract.workers));
@@ -90,6 +98,18 @@ pub fn journey(pipeline: &Pipeline) -> String {
         line.push_str(&format!("; raw -> {}", raw.join(", ")));
     }
     line
+}
+
+/// How many requests a run of the source makes, in a word or two.
+fn pagination(pagination: &Pagination) -> &'static str {
+    match pagination {
+        Pagination::None => "one page",
+        Pagination::Link => "pages by Link header",
+        Pagination::Next(_) => "pages by next address",
+        Pagination::Page(_) => "pages by number",
+        Pagination::Offset(_) => "pages by offset",
+        Pagination::Cursor(_) => "pages by cursor",
+    }
 }
 
 fn good_as_json(file: &Path, loaded: &Loaded) -> Json {
@@ -120,34 +140,6 @@ fn bad_as_json(file: &Path, report: &Report) -> Json {
         "ok": false,
         "errors": errors.collect::<Vec<_>>(),
     })
-}
-
-/// Files as given; directories as their pipelines, sorted by name.
-fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
-    if paths.is_empty() {
-        return Err("which file? for example: etl check pipeline.yaml".to_owned());
-    }
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let entries = std::fs::read_dir(path)
-            .map_err(|error| format!("cannot read directory {}: {error}", path.display()))?;
-        let is_yaml = |path: &PathBuf| {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            path.is_file() && matches!(extension, Some("yaml" | "yml"))
-        };
-        let mut found: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(is_yaml).collect();
-        if found.is_empty() {
-            return Err(format!("no *.yaml or *.yml in {}", path.display()));
-        }
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
 }
 
 #[cfg(test)]

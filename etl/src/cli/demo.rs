@@ -13,6 +13,7 @@ use super::args::DemoArgs;
 use super::run::{How, Session, say};
 use crate::config::{self, Environment, Loaded};
 use crate::exit::Exit;
+use crate::history;
 use crate::telemetry::figures::count;
 
 /// The earlier system's inventory: `ip,name`, without a header.
@@ -55,7 +56,8 @@ async fn demonstrate(args: &DemoArgs, session: &Session, mocks: &Mocks) -> Exit 
         mocks.appliances.url(),
         mocks.api.url()
     ));
-    let run = session.execute(&loaded, &args.data_dir, How { profiled: true, fresh: false });
+    let how = How { profiled: true, fresh: false, keep_runs: history::KEEP };
+    let run = session.execute(&loaded, &args.data_dir, how);
     tokio::pin!(run);
     let ended = tokio::select! {
         ended = &mut run => ended,

@@ -10,11 +10,13 @@ use serde_json::json;
 use super::args::DoctorArgs;
 use super::run::say;
 use crate::batch::Rows;
-use crate::config::{self, CsvSource, Load, Loaded, Pipeline};
+use crate::config::{self, CsvSource, Load, Loaded, Pipeline, RestSource, Retry};
 use crate::exit::Exit;
 use crate::extract::{Extractor, Target};
 use crate::load::{self, Probe, Reach, SinkHome};
+use crate::source::rest::{RestClient, Waits};
 use crate::source::{CsvRows, Next};
+use crate::stop::stop_signal;
 use crate::telemetry::figures::{bytes, counted, span};
 use crate::telemetry::{SinkInput, Terminal, Tone};
 
@@ -72,6 +74,9 @@ async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
     if let Some(csv) = &pipeline.source.csv {
         findings.push(source(csv, &mut first_row));
     }
+    if let Some(rest) = &pipeline.source.rest {
+        findings.push(api(rest).await);
+    }
     if pipeline.extract.is_some() {
         findings.push(extraction(pipeline, first_row).await);
     }
@@ -109,6 +114,22 @@ fn source(csv: &CsvSource, first_row: &mut Option<Vec<u8>>) -> Finding {
         Err(error) => return fail("source", error.to_string(), None),
     }
     ok("source", format!("{name}, {size}{columns}"))
+}
+
+/// Asks for the first page, once.
+async fn api(rest: &RestSource) -> Finding {
+    let once = RestSource { retry: Retry { attempts: 1, ..rest.retry.clone() }, ..rest.clone() };
+    let (_handle, stop) = stop_signal();
+    let waits = Waits::new(tokio::runtime::Handle::current(), stop);
+    let mut client = match RestClient::new(&once, None, waits) {
+        Ok(client) => client,
+        Err(error) => return fail("source", error.to_string(), None),
+    };
+    match tokio::task::spawn_blocking(move || client.look()).await {
+        Ok(Ok(text)) => ok("source", text),
+        Ok(Err(error)) => fail("source", error.to_string(), None),
+        Err(error) => fail("source", format!("the reading thread ended in a panic: {error}"), None),
+    }
 }
 
 /// Polls the first target, as a run would.

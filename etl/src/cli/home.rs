@@ -1,4 +1,4 @@
-//! `etl` alone: what it is, the four commands to start with, and what is here.
+//! `etl` alone: what it is, the five commands to start with, and what is here.
 //! Looks at file names and a few kilobytes each; nothing is parsed or checked,
 //! so that a broken pipeline file never breaks the first screen.
 
@@ -15,10 +15,11 @@ const LOOKED_AT_MAX: usize = 500;
 /// `name:` and `source:` stand near the top.
 const READ_MAX: u64 = 64 * 1024;
 
-const COMMANDS: [(&str, &str); 4] = [
+const COMMANDS: [(&str, &str); 5] = [
     ("etl demo", "see it work; needs nothing"),
     ("etl check FILE", "find mistakes; sends nothing"),
     ("etl run FILE", "move the data"),
+    ("etl serve DIR", "move it on a schedule"),
     ("etl doctor FILE", "can I reach everything?"),
 ];
 
@@ -168,6 +169,7 @@ etl 0.1   collects records from CSV files and fleets; loads them; loses none
   etl demo            see it work; needs nothing
   etl check FILE      find mistakes; sends nothing
   etl run FILE        move the data
+  etl serve DIR       move it on a schedule
   etl doctor FILE     can I reach everything?
 
 ";

@@ -10,6 +10,7 @@ mod limits;
 pub mod run;
 mod runs;
 pub mod schema;
+mod serve;
 mod signals;
 pub mod spool;
 
@@ -36,6 +37,7 @@ pub fn main() -> Exit {
     match cli.command {
         None => home(),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Check(args)) => check::check(&args.files, &args.set, args.json, color),
         Some(Command::Schema { section }) => schema::schema(section.as_deref()),

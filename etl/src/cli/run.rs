@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -12,19 +13,14 @@ use super::args::{LogArgs, RunArgs};
 use super::{limits, signals};
 use crate::config::{self, Loaded, Pipeline};
 use crate::exit::Exit;
-use crate::history::{self, RunRecord};
-use crate::load::targets::Targets;
-use crate::load::unix_seconds;
-use crate::pipeline::{Run, RunEnd, StartError};
-use crate::spool::inspect::{self, Kind};
+use crate::load::targets;
+use crate::pipeline::{Run, RunEnd, StartError, conclude};
 use crate::stop::{StopHandle, stop_signal};
 use crate::telemetry::display::Display;
 use crate::telemetry::figures::one_line;
 use crate::telemetry::logs::{self, LogGuard, LogOptions};
 use crate::telemetry::profile::{self, Profiler};
-use crate::telemetry::{
-    RunFiles, RunHeader, RunResult, SinkSnapshot, SpoolRemaining, Stop, Terminal, Watch, report,
-};
+use crate::telemetry::{RunFiles, RunHeader, RunResult, Terminal, Watch, report};
 
 /// Runs the pipeline of `args` once.
 #[must_use]
@@ -41,7 +37,7 @@ pub fn run(args: &RunArgs) -> Exit {
         Ok(session) => session,
         Err(exit) => return exit,
     };
-    let how = How { profiled: args.profile, fresh: args.fresh };
+    let how = How { profiled: args.profile, fresh: args.fresh, keep_runs: args.keep_runs.0 };
     let result = session.runtime.block_on(session.execute(&loaded, &args.data_dir, how));
     match result {
         Ok(result) => {
@@ -58,15 +54,19 @@ pub(super) struct Work {
     pub(super) fleet: bool,
     pub(super) watch: Arc<dyn Watch>,
     pub(super) end: Pin<Box<dyn Future<Output = RunEnd>>>,
+    /// How long the history remembers runs.
+    pub(super) keep_runs: Duration,
 }
 
 /// How a pipeline is run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct How {
     /// Takes a profile.
     pub(super) profiled: bool,
     /// Goes on from nothing and takes no file for loaded.
     pub(super) fresh: bool,
+    /// How long the history remembers runs.
+    pub(super) keep_runs: Duration,
 }
 
 /// What a process that runs pipelines has once: its log and its runtime.
@@ -100,7 +100,7 @@ impl Session {
         how: How,
     ) -> Result<RunResult, Exit> {
         let pipeline = &loaded.pipeline;
-        if let Some(warning) = limits::raise_open_files(sockets(pipeline)) {
+        if let Some(warning) = limits::raise_open_files(pipeline.sockets_max()) {
             tracing::warn!("{warning}");
         }
         let home = data_dir.join(&pipeline.name);
@@ -111,12 +111,13 @@ impl Session {
         for notice in run.notices() {
             say(&one_line(notice));
         }
-        note_targets(loaded, data_dir);
+        targets::note(loaded, data_dir);
         let work = Work {
             run_id: run.run_id.clone(),
             fleet: pipeline.extract.is_some(),
             watch: Arc::new(run.watch()),
             end: Box::pin(run.finish()),
+            keep_runs: how.keep_runs,
         };
         self.see_through(pipeline, data_dir, work, stop_handle, profiler).await
     }
@@ -130,7 +131,7 @@ impl Session {
         stop_handle: StopHandle,
         profiler: Option<Profiler>,
     ) -> Result<RunResult, Exit> {
-        let Work { run_id, fleet, watch, end } = work;
+        let Work { run_id, fleet, watch, end, keep_runs } = work;
         let header = RunHeader {
             pipeline: pipeline.name.clone(),
             run_id_short: crate::telemetry::figures::short_id(&run_id).to_owned(),
@@ -161,12 +162,8 @@ impl Session {
             log: self.log.file().map(Path::to_owned),
             profile: profiler.and_then(finish_profile),
         };
-        let began = unix_seconds().saturating_sub(end.took.as_secs());
-        let remaining = still_waiting(data_dir, &pipeline.name);
-        let result = result(pipeline, end, remaining, asked.cause(), files);
-        if let Err(error) = history::append(data_dir, &record(&result, began)) {
-            tracing::warn!(%error, "the run is missing from the history");
-        }
+        let (result, _) = conclude(pipeline, data_dir, end, asked.cause(), files, keep_runs);
+        result.warnings.iter().for_each(|warning| say(warning));
         Ok(result)
     }
 
@@ -179,124 +176,8 @@ impl Session {
     }
 }
 
-/// Notes where each spool is sent to, for `etl spool replay`. A run goes on when an
-/// address has changed: addresses move, and its file is what the user has just
-/// written; it says so, because what waits goes to the new one too.
-fn note_targets(loaded: &Loaded, data_dir: &Path) {
-    let pipeline = &loaded.pipeline;
-    let loads = || pipeline.raw.iter().chain(&pipeline.load);
-    let known = Targets::read(data_dir, &pipeline.name);
-    for moved in known.moved(loads()) {
-        let (sink, was, is) = (moved.sink, moved.was, moved.is);
-        tracing::warn!(
-            sink,
-            was,
-            is,
-            "the sink has moved, what waits in its spool goes to the new address"
-        );
-    }
-    let now = known.with(loads(), &loaded.path);
-    if now != known
-        && let Err(error) = now.write(data_dir, &pipeline.name)
-    {
-        tracing::warn!(%error, "could not note the sinks' addresses");
-    }
-}
-
 fn lock(display: &Mutex<Option<Display>>) -> MutexGuard<'_, Option<Display>> {
     display.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Puts together what the report, the JSON object and the exit code are made of.
-fn result(
-    pipeline: &Pipeline,
-    end: RunEnd,
-    remaining: Vec<SpoolRemaining>,
-    asked: Option<Stop>,
-    files: RunFiles,
-) -> RunResult {
-    let too_many = end.sinks.iter().any(|sink| sink.too_many_rejected);
-    for sink in &end.sinks {
-        if let Some(trouble) = &sink.disk_trouble {
-            say(&format!("error: spool of {}: {trouble}", sink.name));
-        }
-        if sink.corrupt > 0 {
-            say(&format!(
-                "warning: {} unreadable spool files of {} were set aside in corrupt/; look with: \
-                 etl spool verify",
-                sink.corrupt, sink.name
-            ));
-        }
-    }
-    if end.rejects_unwritten > 0 {
-        say("error: rejected records could not be written down; see the log");
-    }
-    RunResult {
-        pipeline: pipeline.name.clone(),
-        run_id: end.run_id.to_string(),
-        seconds: end.took.as_secs_f64(),
-        books: end.books,
-        spool_remaining: remaining,
-        stopped: asked.or(too_many.then_some(Stop::TooManyRejected)),
-        source_error: end.source_error,
-        input: end.input,
-        resumed_from: end.resumed_from,
-        files,
-    }
-}
-
-/// The run as its line in the history.
-fn record(result: &RunResult, began: u64) -> RunRecord {
-    let sum = |column: fn(&SinkSnapshot) -> u64| result.books.sinks.iter().map(column).sum();
-    let word = match result.exit() {
-        Exit::Delivered => "complete",
-        Exit::Spooled => "spooled",
-        Exit::Rejected => "rejected",
-        Exit::SourceUnavailable => "incomplete",
-        Exit::Interrupted | Exit::Terminated => "stopped",
-        Exit::Internal | Exit::Usage | Exit::Config => "bug",
-    };
-    RunRecord {
-        pipeline: result.pipeline.clone(),
-        run_id: result.run_id.clone(),
-        began,
-        seconds: result.seconds,
-        result: word.to_owned(),
-        exit: result.exit().code(),
-        extracted: result.books.extracted,
-        delivered: sum(|sink| sink.delivered),
-        spooled: sum(|sink| sink.spooled),
-        dead_lettered: sum(|sink| sink.dead_lettered),
-        rejected: result.books.rejected,
-        filtered: result.books.filtered,
-        replayed: sum(|sink| sink.replayed),
-    }
-}
-
-/// What waits in the spools of `pipeline` now, whichever run put it there. Records
-/// are counted by the files' headers; an unreadable one still counts as a file.
-fn still_waiting(data_dir: &Path, pipeline: &str) -> Vec<SpoolRemaining> {
-    let views = inspect::sinks(data_dir).unwrap_or_default();
-    let ours = views.into_iter().filter(|view| view.pipeline == pipeline);
-    let remaining = ours.map(|view| {
-        let files = view.files().unwrap_or_default();
-        let waiting: Vec<_> = files
-            .iter()
-            .filter(|file| matches!(file.kind, Kind::Pending | Kind::Spooled))
-            .collect();
-        let records =
-            waiting.iter().filter_map(|file| file.headline().ok()).map(|line| line.records).sum();
-        SpoolRemaining { sink: view.sink, records, batches: waiting.len() as u64 }
-    });
-    remaining.filter(|remaining| remaining.batches > 0).collect()
-}
-
-/// Sockets that a pipeline may have open at once.
-fn sockets(pipeline: &Pipeline) -> u64 {
-    let extract = pipeline.extract.as_ref().map_or(0, |extract| extract.workers);
-    let loads: usize =
-        pipeline.raw.iter().chain(&pipeline.load).map(crate::config::Load::in_flight_max).sum();
-    (extract + loads) as u64
 }
 
 fn start_profile(home: &Path) -> Option<Profiler> {
@@ -316,7 +197,7 @@ pub(super) fn refuse_start(error: &StartError) -> Exit {
     refuse(&error.to_string(), Exit::from(error))
 }
 
-fn refuse(message: &str, exit: Exit) -> Exit {
+pub(super) fn refuse(message: &str, exit: Exit) -> Exit {
     say(&format!("error: {message}\nnothing was read or sent"));
     exit
 }

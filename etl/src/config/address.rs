@@ -110,7 +110,8 @@ impl Address {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether what is sent to `host` stays on this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     match host.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),

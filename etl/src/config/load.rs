@@ -187,6 +187,9 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
     if let Some(csv) = &mut pipeline.source.csv {
         resolve(&mut csv.path);
     }
+    if let Some(rest) = &mut pipeline.source.rest {
+        rest.tls.ca.iter_mut().for_each(resolve);
+    }
     if let Some(http) = pipeline.extract.as_mut().and_then(|extract| extract.http.as_mut()) {
         http.tls.ca.iter_mut().for_each(resolve);
     }
@@ -194,6 +197,11 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
         if let Some(http) = &mut load.http {
             http.tls.ca.iter_mut().for_each(resolve);
             http.token_file.iter_mut().for_each(resolve);
+        }
+        for database in [&mut load.database, &mut load.postgres, &mut load.sqlite] {
+            let Some(database) = database else { continue };
+            database.tls.ca.iter_mut().for_each(resolve);
+            database.password_file.iter_mut().for_each(resolve);
         }
         if let Some(file) = &mut load.file {
             file.s3.tls.ca.iter_mut().for_each(resolve);

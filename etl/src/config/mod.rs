@@ -6,6 +6,7 @@
 //! Each step keeps positions, and all errors come in one [`Report`].
 
 mod address;
+mod database;
 mod diagnostic;
 mod document;
 mod environment;
@@ -29,15 +30,21 @@ mod variables;
 
 #[cfg(feature = "s3")]
 pub(crate) use address::Address;
+pub(crate) use database::DatabasePlace;
+#[cfg(feature = "postgres")]
+pub(crate) use database::Server;
 pub use diagnostic::{Diagnostic, Report};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    BatchLimits, BatchSettings, Column, ColumnText, ColumnType, Compression, Concurrency,
-    CsvSource, Extract, FileFormat, FileLoad, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Load,
-    ParquetCompression, ParquetLoad, Pipeline, Retry, S3Settings, Secret, Simulated, Source,
-    SpoolMode, SpoolSettings, Step, Tls,
+    ApiKey, Auth, BasicAuth, BatchLimits, BatchSettings, Column, ColumnType, Columns, Compression,
+    Concurrency, CsvSource, Cursor, DatabaseLoad, Extra, Extract, FileFormat, FileLoad, Generated,
+    HttpExtract, HttpFormat, HttpLoad, HttpVersion, Incremental, Layout, LedgerSettings, Load,
+    Missed, NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination, ParquetColumn,
+    ParquetCompression, ParquetLoad, ParquetType, ParquetTypeText, Pipeline, RestFormat,
+    RestMethod, RestSource, Retry, RunRetry, S3Settings, Schedule, Secret, Simulated, Source,
+    SpoolMode, SpoolSettings, SslMode, Step, Tls, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -1,6 +1,7 @@
 //! What the schema cannot say: rules over several keys, addresses, headers,
 //! schedules. A rule stays silent where one of its keys is already reported.
 
+mod database;
 mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +12,14 @@ use super::address::{Address, check_header, sends_a_secret};
 use super::diagnostic::Diagnostic;
 use super::mask::quoted;
 use super::origin::Extent;
-use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Secret};
+use super::pipeline::{CsvSource, Extract, HttpExtract, HttpLoad, Load, Pipeline, Retry, Secret};
 use super::schedule;
 use super::suggest::{did_you_mean, nearest};
 use super::tree::Node;
 use super::units::Span;
 use super::validate::Outcome;
+
+mod rest;
 
 /// The most that one batch may be: the spool reads back no more (see `spool::gzip`).
 const BATCH_BYTES_MAX: u64 = 256 << 20;
@@ -38,13 +41,17 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     fn pipeline(&mut self, pipeline: &Pipeline) {
-        if let Some(text) = &pipeline.schedule
-            && let Err(problem) = schedule::check(text)
+        if let Some(schedule) = &pipeline.schedule
+            && let Err(problem) = schedule::timing(schedule)
         {
-            self.fault(&["schedule"], &problem.message, &problem.label);
+            let key = format!("schedule.{}", problem.key);
+            self.fault(&[&key, "schedule"], &problem.message, &problem.label);
         }
         if let Some(csv) = &pipeline.source.csv {
             self.csv(csv);
+        }
+        if let Some(rest) = &pipeline.source.rest {
+            self.rest(rest, pipeline.extract.is_some());
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
@@ -149,17 +156,7 @@ impl Rules<'_> {
             let keys = [key("batch.records"), key("channel")];
             self.fault(&[&keys[0], &keys[1]], &message, "such a batch would never fill");
         }
-        if load.retry.base > load.retry.cap {
-            let message = format!("{}: the first wait is longer than the longest", shown(at));
-            let keys = [key("retry.base"), key("retry.cap")];
-            self.fault(&[&keys[0], &keys[1]], &message, "`base` is at most `cap`");
-        }
-        for (index, status) in load.retry.also.iter().enumerate() {
-            if !(400..=599).contains(status) {
-                let message = format!("{}: a status that is no failure", shown(&key("retry.also")));
-                self.fault(&[&key(&format!("retry.also.{index}"))], &message, "400 to 599");
-            }
-        }
+        self.retry(&load.retry, at);
         self.longer_than_nothing(&key("timeout"), load.timeout());
         self.not_empty(&key("batch.bytes"), batch.bytes.0);
         if batch.bytes.0 > BATCH_BYTES_MAX {
@@ -180,6 +177,23 @@ impl Rules<'_> {
         }
         if let Some(parquet) = &load.parquet {
             self.load_parquet(parquet, &key("parquet"));
+        }
+        if let Some((kind, database)) = load.database_load() {
+            self.load_database(kind, database, &key(kind));
+        }
+    }
+
+    fn retry(&mut self, retry: &Retry, at: &str) {
+        let key = |name: &str| format!("{at}.retry.{name}");
+        if retry.base > retry.cap {
+            let message = format!("{}: the first wait is longer than the longest", shown(at));
+            self.fault(&[&key("base"), &key("cap")], &message, "`base` is at most `cap`");
+        }
+        for (index, status) in retry.also.iter().enumerate() {
+            if !(400..=599).contains(status) {
+                let message = format!("{}: a status that is no failure", shown(&key("also")));
+                self.fault(&[&key(&format!("also.{index}"))], &message, "400 to 599");
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use serde_json::Value as Json;
 
 use super::mask::quoted;
-use super::pipeline::{ColumnText, NAME_PATTERN, is_name};
+use super::pipeline::{ColumnType, NAME_PATTERN, ParquetTypeText, is_name};
 use super::schema::{choices, resolve, type_of};
 use super::suggest::one_of;
 use super::tree::{Filled, Scalar};
@@ -33,7 +33,8 @@ pub(crate) fn typed(scalar: &Scalar, definition: &str, schema: &Json) -> Result<
         ("Size", _) => unit(scalar, text.parse::<Size>()),
         ("Rate", _) => unit(scalar, text.parse::<Rate>()),
         ("Share", _) => unit(scalar, text.parse::<Share>()),
-        ("ColumnType", _) => unit(scalar, text.parse::<ColumnText>()),
+        ("ColumnType", _) => unit(scalar, text.parse::<ColumnType>()),
+        ("ParquetType", _) => unit(scalar, text.parse::<ParquetTypeText>()),
         (_, "string") => string(scalar, schema),
         (_, "integer") => match parse_integer(text).filter(|_| retyped) {
             Some(number) => in_range(number, schema).ok_or_else(|| Problem {
@@ -82,7 +83,8 @@ pub(crate) fn expected(definition: &str, schema: &Json) -> String {
         ("Size", _) => "a size such as 1MiB".to_owned(),
         ("Rate", _) => "a rate such as 500/s".to_owned(),
         ("Share", _) => "a share such as 5%".to_owned(),
-        ("ColumnType", _) => "a column type such as decimal(18,4)".to_owned(),
+        ("ColumnType", _) => "a column type such as text".to_owned(),
+        ("ParquetType", _) => "a column type such as decimal(18,4)".to_owned(),
         (_, "integer") => match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
             (Some(min), Some(max)) => format!("a whole number from {min} to {max}"),
             (Some(min), None) if min > 0 => format!("a whole number from {min}"),

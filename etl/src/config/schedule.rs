@@ -1,18 +1,35 @@
-//! Whether a schedule can be one: `@every 60s`, `@hourly` and its like, or five
-//! cron fields with plausible numbers. When it falls due is the scheduler's matter.
+//! A schedule's text made into its times: `@every 60s`, `@hourly` and its like, or
+//! five cron fields. What passes here is what the scheduler runs by.
 
 use std::time::Duration;
 
+use chrono::Utc;
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use super::pipeline::Schedule;
 use super::suggest::{did_you_mean, nearest};
 use super::units::Span;
+use crate::schedule::Timing;
 
 /// What is wrong with a schedule, and what would be right.
+#[derive(Debug)]
 pub(crate) struct Problem {
+    /// The setting that is wrong, below `schedule`.
+    pub key: &'static str,
     pub message: String,
     pub label: String,
 }
 
-const WORDS: [&str; 4] = ["@hourly", "@daily", "@weekly", "@monthly"];
+const SHORTEST: Duration = Duration::from_secs(1);
+/// Words with the cron fields that they stand for.
+const WORDS: [(&str, &str); 4] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+];
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -32,43 +49,95 @@ const FIELDS: [Field; 5] = [
     Field { name: "day of week", min: 0, max: 7, words: &DAYS },
 ];
 
-/// Checks a schedule's form. No message repeats the text, which may come from a variable.
-pub(crate) fn check(text: &str) -> Result<(), Problem> {
-    let text = text.trim();
+/// The times of a schedule. No message repeats a text, which may come from a variable.
+pub(crate) fn timing(schedule: &Schedule) -> Result<Timing, Problem> {
+    let zone = zone(&schedule.timezone)?;
+    let timing = match (&schedule.every, &schedule.cron) {
+        (Some(Span(every)), _) if *every >= SHORTEST => Timing::Every(*every),
+        (Some(_), _) => {
+            let message = "schedule.every needs a duration of at least 1s";
+            return Err(wrong("every", message, "every: 60s"));
+        }
+        (None, Some(text)) => from_text(text.trim(), zone)?,
+        (None, None) => {
+            return Err(wrong("cron", "schedule says neither every nor cron", "every: 60s"));
+        }
+    };
+    match timing.interval() {
+        Some(interval) if schedule.jitter.0 >= interval => {
+            let message = "schedule.jitter is not shorter than the time between two starts";
+            Err(wrong("jitter", message, "a part of it, for example a tenth"))
+        }
+        _ => Ok(timing),
+    }
+}
+
+fn from_text(text: &str, zone: Tz) -> Result<Timing, Problem> {
     if let Some(every) = text.strip_prefix("@every") {
         return match every.trim().parse::<Span>() {
-            Ok(span) if span.0 >= Duration::from_secs(1) && every.starts_with(' ') => Ok(()),
-            _ => Err(wrong("schedule: @every needs a duration of at least 1s", "@every 60s")),
+            Ok(Span(span)) if span >= SHORTEST && every.starts_with(' ') => Ok(Timing::Every(span)),
+            _ => {
+                let message = "schedule: @every needs a duration of at least 1s";
+                Err(wrong("cron", message, "@every 60s"))
+            }
         };
     }
-    if text.starts_with('@') {
-        if WORDS.contains(&text) {
-            return Ok(());
-        }
-        let near = nearest(text, WORDS);
-        let label = match near.as_slice() {
-            [] => "@every 60s, @hourly, @daily, @weekly, @monthly or five cron fields".to_owned(),
-            near => did_you_mean(near),
-        };
-        return Err(Problem { message: "schedule is not a known word".to_owned(), label });
+    if !text.starts_with('@') {
+        return fields(text, zone);
     }
+    if let Some((_, fields)) = WORDS.iter().find(|(word, _)| *word == text) {
+        return cron(fields, zone);
+    }
+    let near = nearest(text, WORDS.map(|(word, _)| word));
+    let label = match near.as_slice() {
+        [] => "@every 60s, @hourly, @daily, @weekly, @monthly or five cron fields".to_owned(),
+        near => did_you_mean(near),
+    };
+    Err(wrong("cron", "schedule is not a known word", &label))
+}
+
+fn fields(text: &str, zone: Tz) -> Result<Timing, Problem> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
         let message = format!("schedule has {} fields; cron has five", fields.len());
-        return Err(wrong(&message, "minute hour day month weekday, as in `0 3 * * *`"));
+        return Err(wrong("cron", &message, "minute hour day month weekday, as in `0 3 * * *`"));
     }
     for (text, field) in fields.iter().zip(&FIELDS) {
         if !text.split(',').all(|part| part_fits(part, field)) {
             let message = format!("schedule: the {} field cannot be read", field.name);
             let label = format!("{} to {}, `*`, lists, ranges and `*/n`", field.min, field.max);
-            return Err(Problem { message, label });
+            return Err(wrong("cron", &message, &label));
         }
     }
-    Ok(())
+    cron(text, zone)
 }
 
-fn wrong(message: &str, label: &str) -> Problem {
-    Problem { message: message.to_owned(), label: label.to_owned() }
+fn cron(text: &str, zone: Tz) -> Result<Timing, Problem> {
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    let cron: Cron = parser.parse(text).map_err(|_| {
+        wrong("cron", "schedule cannot be read", "five cron fields, as in `0 3 * * *`")
+    })?;
+    let timing = Timing::Cron { cron: Box::new(cron), zone };
+    match timing.next(Utc::now()) {
+        Some(_) => Ok(timing),
+        None => Err(wrong("cron", "schedule never falls due", "there is no such day")),
+    }
+}
+
+fn zone(name: &str) -> Result<Tz, Problem> {
+    name.parse().map_err(|_| {
+        let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        let near = nearest(name, names);
+        let label = match near.as_slice() {
+            [] => "a name of the IANA list, as in Europe/Berlin or UTC".to_owned(),
+            near => did_you_mean(near),
+        };
+        wrong("timezone", "schedule.timezone is not a known time zone", &label)
+    })
+}
+
+fn wrong(key: &'static str, message: &str, label: &str) -> Problem {
+    Problem { key, message: message.to_owned(), label: label.to_owned() }
 }
 
 fn part_fits(part: &str, field: &Field) -> bool {
@@ -100,7 +169,49 @@ fn value(text: &str, field: &Field) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use std::time::Duration;
+
+    use super::super::pipeline::{Missed, Overlap, Schedule};
+    use super::super::units::Span;
+    use super::{Problem, timing};
+    use crate::schedule::Timing;
+
+    fn settings(cron: &str) -> Schedule {
+        Schedule {
+            every: None,
+            cron: Some(cron.to_owned()),
+            timezone: "UTC".to_owned(),
+            jitter: Span(Duration::ZERO),
+            overlap: Overlap::Skip,
+            missed: Missed::Skip,
+        }
+    }
+
+    fn check(text: &str) -> Result<Timing, Problem> {
+        timing(&settings(text))
+    }
+
+    #[test]
+    fn the_settings_are_checked_too() {
+        let problem = |change: fn(&mut Schedule)| {
+            let mut schedule = settings("@daily");
+            change(&mut schedule);
+            timing(&schedule).err().map(|problem| (problem.key, problem.label))
+        };
+        assert_eq!(problem(|it| it.timezone = "America/New_York".to_owned()), None);
+        let near = problem(|it| it.timezone = "Europe/Berln".to_owned());
+        assert_eq!(near, Some(("timezone", "did you mean `Europe/Berlin`?".to_owned())));
+        assert_eq!(
+            problem(|it| it.every = Some(Span(Duration::ZERO))).map(|it| it.0),
+            Some("every")
+        );
+        let jitter = problem(|it| {
+            it.every = Some(Span(Duration::from_secs(5)));
+            it.jitter = Span(Duration::from_secs(5));
+        });
+        assert_eq!(jitter.map(|it| it.0), Some("jitter"));
+        assert_eq!(problem(|it| it.cron = None).map(|it| it.0), Some("cron"));
+    }
 
     #[test]
     fn plausible_schedules_pass() {
@@ -139,6 +250,7 @@ mod tests {
             "* * 0 * *",
             "+1 * * * *",
             "1,,2 * * * *",
+            "0 0 31 2 *",
         ] {
             assert!(check(text).is_err(), "{text}");
         }

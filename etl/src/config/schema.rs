@@ -187,7 +187,7 @@ pub(crate) fn resolve(schema: &Json) -> Resolved<'_> {
         let not_null = alternatives.and_then(|all| all.iter().find(|one| one["type"] != "null"));
         let Some(inner) = not_null else { break };
         resolved.schema = inner;
-        resolved.nullable = true;
+        resolved.nullable |= alternatives.into_iter().flatten().any(|one| one["type"] == "null");
     }
     let types = resolved.schema["type"].as_array();
     resolved.nullable |= types.is_some_and(|types| types.iter().any(|name| name == "null"));
@@ -202,6 +202,15 @@ pub(crate) fn type_of(schema: &Json) -> &str {
             names.iter().filter_map(Json::as_str).find(|name| *name != "null").unwrap_or("")
         }
         _ => "",
+    }
+}
+
+/// Whether a schema allows a value of `kind`, perhaps beside others.
+pub(crate) fn allows(schema: &Json, kind: &str) -> bool {
+    match &schema["type"] {
+        Json::String(name) => name == kind,
+        Json::Array(names) => names.iter().any(|name| name == kind),
+        _ => false,
     }
 }
 

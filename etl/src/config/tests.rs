@@ -10,6 +10,8 @@ use super::{Environment, Report, from_str, load};
 
 /// A pipeline that sets every key, so that mutations of it reach every check.
 const EVERY_KEY: &str = include_str!("tests/every-key.yaml");
+/// The same for a pipeline whose source is an API.
+const EVERY_REST_KEY: &str = include_str!("tests/every-rest-key.yaml");
 
 fn refused(text: &str) -> Report {
     refused_with(text, &[], &Environment::empty())
@@ -121,7 +123,10 @@ fn a_key_in_the_wrong_place_is_shown_its_place() {
         ("    compression: gzip\n", "it belongs under `http`"),
         ("    retry: { workers: 2 }\n", "it belongs one level up"),
         ("    tokn: x\n", "did you mean `token` under `http`?"),
-        ("    columns: [a]\n", "did you mean `source.csv.columns`?"),
+        (
+            "    columns: [a]\n",
+            "did you mean `source.csv.columns`, `raw.database.columns` or `raw.postgres.columns`?",
+        ),
     ] {
         let report = refused(&format!("{base}{extra}"));
         assert_eq!(report.errors()[0].label, label, "{report}");
@@ -184,7 +189,30 @@ fn every_key_of_the_schema_is_accepted() {
     let loaded = from_str("p.yaml", EVERY_KEY, &[], &Environment::empty()).unwrap();
     let json = serde_json::to_string(&loaded.pipeline).unwrap();
     assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
-    assert_eq!(loaded.secrets, 3);
+    assert_eq!(loaded.secrets, 6);
+    let loaded = from_str("p.yaml", EVERY_REST_KEY, &[], &Environment::empty()).unwrap();
+    let json = serde_json::to_string(&loaded.pipeline).unwrap();
+    assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
+    assert_eq!(loaded.secrets, 2);
+    for pagination in [
+        "none",
+        "link",
+        "{ next: { pointer: /next } }",
+        "{ cursor: { pointer: /c } }",
+        "{ offset: {} }",
+    ] {
+        for auth in [
+            "none",
+            "{ bearer: x }",
+            "{ basic: { user: x, password: y } }",
+            "{ api_key: { query: q, key: k } }",
+        ] {
+            let text = format!(
+                "name: x\nsource:\n  rest: {{ url: 'https://h/', pagination: {pagination}, auth: {auth} }}\nload:\n  - http: {{ url: 'https://h/' }}\n"
+            );
+            from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
+        }
+    }
 }
 
 /// Sinks that are compiled only on request: refused without, and with the same keys.
@@ -242,34 +270,40 @@ fn a_wrong_sink_of_files_is_refused_with_what_would_be_right() {
 #[test]
 fn no_value_of_a_variable_is_ever_shown() {
     const CANARY: &str = "Canary93f";
-    // Each value in turn, and all at once, comes from a variable that does not fit.
-    let values: Vec<&str> = EVERY_KEY
+    for text in [EVERY_KEY, EVERY_REST_KEY] {
+        shows_no_value_of(text, CANARY);
+    }
+}
+
+/// Each value in turn, and all at once, comes from a variable that does not fit.
+fn shows_no_value_of(every_key: &str, canary: &str) {
+    let values: Vec<&str> = every_key
         .lines()
         .filter_map(|line| line.split_once(": ").map(|(_, value)| value.trim()))
         .filter(|value| !value.is_empty() && !value.starts_with(['[', '{', '#']))
         .collect();
-    assert!(values.len() > 30);
+    assert!(values.len() > 25);
     for bad in
-        [CANARY.to_owned(), format!("http://{{{CANARY}}}@{CANARY}/{{"), format!("{CANARY}\n: [")]
+        [canary.to_owned(), format!("http://{{{canary}}}@{canary}/{{"), format!("{canary}\n: [")]
     {
         let environment = Environment::from_pairs([("V", bad.as_str())]);
-        let mut all = EVERY_KEY.to_owned();
+        let mut all = every_key.to_owned();
         let mut refusals = 0;
         for value in &values {
-            let one = EVERY_KEY.replacen(&format!(": {value}\n"), ": ${V}\n", 1);
+            let one = every_key.replacen(&format!(": {value}\n"), ": ${V}\n", 1);
             all = all.replacen(&format!(": {value}\n"), ": ${V}\n", 1);
             match from_str("p.yaml", &one, &[], &environment) {
-                Ok(loaded) => assert!(!format!("{loaded:?}").contains(CANARY)),
+                Ok(loaded) => assert!(!format!("{loaded:?}").contains(canary)),
                 Err(report) => {
                     refusals += 1;
                     let shown = format!("{report} {report:?} {:?}", report.errors());
-                    assert!(!shown.contains(CANARY), "{value}: {shown}");
+                    assert!(!shown.contains(canary), "{value}: {shown}");
                 }
             }
         }
         assert!(refusals > 20, "{refusals}");
         let report = from_str("p.yaml", &all, &[], &environment).unwrap_err();
-        assert!(!format!("{report:?} {:?}", report.errors()).contains(CANARY));
+        assert!(!format!("{report:?} {:?}", report.errors()).contains(canary));
     }
 }
 

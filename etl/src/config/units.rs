@@ -39,9 +39,9 @@ pub struct UnitError {
 }
 
 impl UnitError {
-    /// `text` is not what `expected` says.
-    pub(crate) fn new(text: &str, expected: &'static str) -> UnitError {
-        UnitError { value: text.to_owned(), expected }
+    /// `value` is not what was expected; `expected` may say after `; ` how it is written.
+    pub(crate) fn new(value: &str, expected: &'static str) -> UnitError {
+        UnitError { value: value.to_owned(), expected }
     }
 
     /// What would be right, without the value: for values that may be secrets.

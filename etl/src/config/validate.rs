@@ -17,7 +17,7 @@ use super::mask::{only_names_a_variable, quoted};
 use super::origin::{Extent, Texts};
 use super::scalar::{self, placeholder};
 use super::schema::{
-    Choice, Resolved, choices, description, kinds, pipeline_schema, resolve, type_of,
+    Choice, Resolved, allows, choices, description, kinds, pipeline_schema, resolve, type_of,
 };
 use super::tree::{Filled, Key, Node, Scalar, Value};
 
@@ -107,12 +107,18 @@ impl Walk<'_> {
             self.remember_secret(node, true);
         }
         let choices = choices(resolved.schema);
+        if let (Value::Scalar(_), Some(key)) = (&node.value, resolved.schema["x-alone"].as_str()) {
+            // `id: bigint` is short for `id: { type: bigint }`.
+            let inner = At { place: at.place, ..at.key(key, node.extent) };
+            let value = self.node(node, &resolved.schema["properties"][key], &inner, None);
+            return Json::Object(Map::from_iter([(key.to_owned(), value)]));
+        }
         match (&node.value, type_of(resolved.schema)) {
             (Value::Scalar(scalar), _) => self.scalar(scalar, node.extent, resolved, &choices, at),
             (Value::Mapping(entries), _) if !choices.is_empty() => {
                 self.choice_with_settings(node, entries, &choices, resolved.schema, at)
             }
-            (Value::Mapping(entries), "object") => {
+            (Value::Mapping(entries), _) if allows(resolved.schema, "object") => {
                 self.mapping(node, entries, resolved.schema, at, parent)
             }
             (Value::Sequence(items), "array") => self.sequence(items, resolved.schema, at),
@@ -210,7 +216,11 @@ impl Walk<'_> {
                 let checked = self.node(value, &schema["additionalProperties"], &inner, None);
                 out.insert(key.name.clone(), checked);
             } else {
-                self.unknown_key(key, value, schema, at, parent);
+                // What belongs to a kind that is not chosen is no help.
+                let written = |kind: &str| node.get(kind).is_some();
+                let chosen = kinds.iter().any(|kind| written(kind));
+                let other = |name: &str| chosen && kinds.contains(&name) && !written(name);
+                self.unknown_key(key, value, schema, at, parent, &other);
             }
         }
         self.exactly_one(node, &kinds, &out, schema, at);

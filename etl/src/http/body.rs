@@ -26,6 +26,14 @@ pub enum BodyError {
     },
 }
 
+impl BodyError {
+    /// What `error`, met while reading a body, comes to.
+    #[must_use]
+    pub fn broken(source: hyper::Error) -> BodyError {
+        BodyError::Broken { kind: stream_kind(&source), source }
+    }
+}
+
 /// `4 MiB` rather than `4.0 MiB`.
 fn size_text(bytes: usize) -> String {
     bytesize::ByteSize(bytes as u64).display().iec().to_string().replace(".0 ", " ")
@@ -55,8 +63,7 @@ pub async fn read_body(mut body: Incoming, cap: usize) -> Result<Bytes, BodyErro
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|source| BodyError::Broken { kind: stream_kind(&source), source })?;
+        let frame = frame.map_err(BodyError::broken)?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len().max(joined.len()) + data.len() > cap {
             return Err(too_large);

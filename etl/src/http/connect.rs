@@ -17,10 +17,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use super::fair::Fair;
 use super::tls::TlsSettings;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Stream = Fair<MaybeHttpsStream<TokioIo<TcpStream>>>;
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Name lookups at once: each holds a thread of tokio's blocking pool, and a dead
@@ -82,7 +83,7 @@ impl Service<Uri> for Connector {
                 }
             };
             match tokio::time::timeout(timeout, connecting).await {
-                Ok(connected) => connected,
+                Ok(connected) => connected.map(Fair::new),
                 Err(_) => Err(ConnectTimedOut.into()),
             }
         })

@@ -6,6 +6,7 @@
 mod body;
 mod connect;
 mod error;
+mod fair;
 mod printable;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -28,11 +29,16 @@ use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
+#[cfg(feature = "postgres")]
+pub(crate) use self::tls::client_tls;
 use crate::config::{HttpVersion, Tls};
 
 /// How long a connection nobody uses is kept open. Long enough for the next batch
 /// or a second sample, short enough that a fleet does not hold a socket per target.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest head of an answer, and the most that is read at once.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// What a client needs to know before its first request.
 #[derive(Debug, Clone)]
@@ -68,6 +74,7 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(options.idle_per_host)
+            .http1_max_buf_size(HEAD_BYTES_MAX)
             .http2_only(options.version == HttpVersion::Http2)
             .build(connector);
         Ok(HttpClient { client })
@@ -91,6 +98,14 @@ impl HttpClient {
     pub fn watch(request: &mut Request<Full<Bytes>>) -> Watch {
         Watch(capture_connection(request))
     }
+}
+
+/// The URL as shown to people: no query and no user information, where secrets hide.
+#[must_use]
+pub fn without_query(url: &Uri) -> String {
+    let host = url.host().unwrap_or("");
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme_str().unwrap_or("http"), url.path())
 }
 
 /// Sees whether a request has got its connection.

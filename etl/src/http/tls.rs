@@ -49,6 +49,24 @@ impl TlsSettings {
     }
 }
 
+/// A client's settings for TLS without HTTP: `tls.ca`, or the system's authorities.
+///
+/// # Errors
+/// When there is none to trust; the text says what to do.
+#[cfg(feature = "postgres")]
+pub(crate) fn client_tls(tls: &Tls) -> Result<ClientConfig, String> {
+    let builder = builder().map_err(|error| error.to_string())?;
+    let trusting = match &tls.ca {
+        Some(path) => {
+            builder.with_root_certificates(read_roots(path).map_err(|error| error.to_string())?)
+        }
+        None => builder.with_native_roots().map_err(|error| {
+            format!("no trusted certificates on this system ({error}); install ca-certificates or set tls.ca")
+        })?,
+    };
+    Ok(trusting.with_no_client_auth())
+}
+
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()

@@ -45,6 +45,8 @@ pub struct Failure {
     pub after: Option<Duration>,
     /// The beginning of the answer's body, made printable.
     pub response: String,
+    /// What to change when it is a refusal; none: as [`Sink::remedy`](super::Sink::remedy) says.
+    pub remedy: Option<String>,
 }
 
 impl Failure {
@@ -92,6 +94,7 @@ pub fn classify(reply: &Reply<'_>, rules: &AnswerRules, now: SystemTime) -> Answ
             .map(|wait| wait.min(rules.retry_after_max)),
         response: reply.excerpt.to_owned(),
         timed_out: false,
+        remedy: None,
     };
     if rules.retry_also.contains(&reply.status.as_u16()) {
         return Answer::Retry(failure);
@@ -174,8 +177,9 @@ fn failed_records(items: &[Value]) -> Option<Vec<FailedRecord>> {
 #[must_use]
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(u64::from(seconds)));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Longer than a number can say is as long as one can say.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(now).unwrap_or(Duration::ZERO))
@@ -261,6 +265,10 @@ mod tests {
         );
         assert_eq!(retry_after("Fri, 20 Nov 2020 12:01:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
+        assert_eq!(retry_after("+5", now), None);
+        for endless in ["99999999999", "99999999999999999999999"] {
+            assert!(retry_after(endless, now) > Some(Duration::from_secs(u64::from(u32::MAX))));
+        }
         let Answer::Retry(failure) = answer_with(503, "", None, Some("86400")) else {
             panic!("a 503 is retried");
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tracing::info;
+use tracing::{Instrument, Span, info};
 
 use super::answer::{Answer, FailedRecord, Failure};
 use super::backoff::full_jitter;
@@ -17,10 +17,14 @@ use crate::batch::Payload;
 use crate::config::Retry;
 use crate::spool::{Attempts, DeadLetter};
 use crate::stop::{Stop, Urgency};
-use crate::telemetry::SinkBooks;
+use crate::telemetry::{SinkBooks, traces};
 
 /// Carries batches to one sink.
 pub(super) struct Courier<'a> {
+    /// The sink's name.
+    pub(super) name: &'a str,
+    /// The run's.
+    pub(super) span: &'a Span,
     pub(super) sink: &'a dyn Sink,
     pub(super) gate: &'a Gate,
     pub(super) retry: &'a Retry,
@@ -49,12 +53,31 @@ enum Decision {
 }
 
 impl Courier<'_> {
-    /// Delivers `payload` as far as possible.
-    pub(super) async fn carry(&self, payload: Payload, attempts: &mut Attempts) -> Ended {
+    /// Delivers `payload` as far as possible. `earlier` of its attempts were made by
+    /// earlier runs and are no retries of this one.
+    pub(super) async fn carry(
+        &self,
+        payload: Payload,
+        attempts: &mut Attempts,
+        earlier: u32,
+    ) -> Ended {
+        let span = traces::batch(self.span, self.name, &payload);
+        let ended = self.carry_on(payload, attempts, earlier).instrument(span.clone()).await;
+        let left: usize = ended.left.iter().map(Payload::records).sum();
+        span.record("delivered", ended.delivered)
+            .record("left", left)
+            .record("dead_lettered", ended.dead.len());
+        if left + ended.dead.len() > 0 {
+            span.record("otel.status_code", "ERROR");
+        }
+        ended
+    }
+
+    async fn carry_on(&self, payload: Payload, attempts: &mut Attempts, earlier: u32) -> Ended {
         let mut ended = Ended::default();
         let mut open = vec![payload];
         while let Some(payload) = open.pop() {
-            match self.decide(&payload, attempts).await {
+            match self.decide(&payload, attempts, earlier).await {
                 Decision::Delivered => ended.delivered += payload.records() as u64,
                 Decision::Partial(failed) => {
                     ended.delivered += (payload.records() - failed.len()) as u64;
@@ -76,19 +99,22 @@ impl Courier<'_> {
     }
 
     /// Asks about one payload until there is a decision.
-    async fn decide(&self, payload: &Payload, attempts: &mut Attempts) -> Decision {
+    async fn decide(&self, payload: &Payload, attempts: &mut Attempts, earlier: u32) -> Decision {
         let mut failures = 0;
         loop {
             let Some((permit, slot)) = self.permit().await else {
                 return Decision::Left;
             };
-            if attempts.tried > 0 {
+            if attempts.tried > earlier {
                 self.books.retries.fetch_add(1, Relaxed);
             }
             attempts.tried = attempts.tried.saturating_add(1);
-            let Some((answer, latency)) = self.ask(payload, permit, slot).await else {
+            let span = traces::request(self.sink.target(), attempts.tried, payload);
+            let asked = self.ask(payload, permit, slot).instrument(span.clone()).await;
+            let Some((answer, latency)) = asked else {
                 return Decision::Left;
             };
+            note(&span, &answer);
             let failure = match answer {
                 Answer::Retry(failure) => failure,
                 Answer::Refused(failure) => {
@@ -146,6 +172,8 @@ impl Courier<'_> {
     ) -> Option<(Answer, Duration)> {
         slot.begin();
         let asked = Instant::now();
+        let bytes = payload.body.len() as u64;
+        self.books.in_flight_bytes.fetch_add(bytes, Relaxed);
         if self.books.in_flight.fetch_add(1, Relaxed) == 0 {
             self.gate.asked_after_rest();
         }
@@ -154,6 +182,7 @@ impl Courier<'_> {
             () = self.stop.reached(Urgency::Now) => None,
         };
         self.books.in_flight.fetch_sub(1, Relaxed);
+        self.books.in_flight_bytes.fetch_sub(bytes, Relaxed);
         match &answer {
             Some(answer) => slot.end(answer),
             None => self.gate.abandon(permit),
@@ -196,6 +225,7 @@ impl Courier<'_> {
 
     fn failed(&self, permit: Permit, failure: &Failure, refused: bool, attempts: &mut Attempts) {
         attempts.last_answer.clone_from(&failure.reason);
+        self.books.failed.fetch_add(1, Relaxed);
         // Fewer failures than open the breaker are announced nowhere else.
         info!(
             target = self.sink.target(),
@@ -231,6 +261,21 @@ impl Courier<'_> {
             () = tokio::time::sleep(pause) => true,
             () = self.stop.reached(Urgency::Drain) => false,
         }
+    }
+}
+
+/// Writes down in the span of an attempt what came of it.
+fn note(span: &Span, answer: &Answer) {
+    let failure = match answer {
+        Answer::Delivered | Answer::Partial(_) => return,
+        Answer::Retry(failure)
+        | Answer::Refused(failure)
+        | Answer::TooLarge(failure)
+        | Answer::Invalid(failure) => failure,
+    };
+    span.record("otel.status_code", "ERROR").record("otel.status_description", &*failure.reason);
+    if let Some(status) = failure.status {
+        span.record("http.response.status_code", status);
     }
 }
 

@@ -36,6 +36,8 @@ struct Inner {
     heard_at: Instant,
     /// The last failure's status, for the remedy.
     status: Option<u16>,
+    /// The last failure's own remedy.
+    remedy: Option<String>,
 }
 
 /// A change that people should hear about at once.
@@ -54,6 +56,8 @@ pub struct GateView {
     pub trouble: Option<Trouble>,
     /// The status that came with it.
     pub status: Option<u16>,
+    /// The remedy that came with it, when it had one.
+    pub remedy: Option<String>,
     /// The 95th percentile of recent latencies, milliseconds.
     pub p95_ms: Option<f64>,
     /// When the sink last answered anything, or was first asked after a rest.
@@ -70,6 +74,7 @@ impl Gate {
                 next_latency: 0,
                 heard_at: Instant::now(),
                 status: None,
+                remedy: None,
             }),
             changed: Notify::new(),
             slots: match load.concurrency {
@@ -152,6 +157,7 @@ impl Gate {
             inner.heard_at = now;
         }
         inner.status = failure.status;
+        inner.remedy.clone_from(&failure.remedy);
         if let Some(after) = failure.after {
             let until = now + after;
             inner.hold_until = Some(inner.hold_until.map_or(until, |hold| hold.max(until)));
@@ -185,6 +191,7 @@ impl Gate {
         let view = GateView {
             trouble: inner.breaker.trouble().cloned(),
             status: inner.status,
+            remedy: inner.remedy.clone(),
             p95_ms: None,
             heard_at: inner.heard_at,
         };

@@ -16,7 +16,7 @@ use super::answer::{Answer, AnswerRules, Failure, Reply, classify};
 use super::sink::{Delivering, Probe, Probing, Reach, Sink};
 use crate::batch::Payload;
 use crate::config::{Compression, Load, Secret};
-use crate::http::{ClientError, ClientOptions, HttpClient, printable, read_body};
+use crate::http::{ClientError, ClientOptions, HttpClient, printable, read_body, without_query};
 
 /// The most that is read of an answer's body.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -297,14 +297,7 @@ fn compress(body: &Bytes, compression: Compression) -> std::io::Result<Bytes> {
     }
 }
 
-/// The URL as shown to people: no query and no user information, where secrets hide.
 /// What is asked at `url`, for messages: without query and user information.
 pub(super) fn target(url: &str) -> Option<String> {
     url.parse().ok().map(|url: Uri| format!("POST {}", without_query(&url)))
-}
-
-fn without_query(url: &Uri) -> String {
-    let host = url.host().unwrap_or("");
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{host}{port}{}", url.scheme_str().unwrap_or("http"), url.path())
 }

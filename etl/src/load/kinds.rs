@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::database::{self, DatabaseSinkError};
 use super::files::partition::Partition;
 use super::files::{self, FilesError, FilesSink, JsonFiles, Place};
 use super::http_sink::{self, HttpSink, HttpSinkError};
@@ -31,6 +32,9 @@ pub enum SinkError {
     /// An HTTP sink's settings are unusable.
     #[error(transparent)]
     Http(#[from] HttpSinkError),
+    /// A database sink's settings are unusable.
+    #[error(transparent)]
+    Database(#[from] DatabaseSinkError),
     /// A sink that writes files cannot begin.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -43,6 +47,9 @@ pub enum SinkError {
 pub fn build(load: &Load, home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, SinkError> {
     if let Some(http) = &load.http {
         return Ok(Arc::new(HttpSink::new(load, http)?));
+    }
+    if let Some((kind, settings)) = load.database_load() {
+        return Ok(database::build(kind, load, settings, home)?);
     }
     if let Some(file) = &load.file {
         return Ok(Arc::new(file_sink(load, file, home)?));
@@ -90,12 +97,18 @@ impl SinkHome<'_> {
     }
 }
 
-/// What the sink of `load` asks, without secrets and queries: `POST https://host/path`.
-/// `None` for files in the pipeline's own data directory, which moves with the spool.
+/// What the sink of `load` asks, without secrets and queries: `POST https://host/path`,
+/// `postgres://host:5432/name table t`. `None` for files in the pipeline's own data
+/// directory, which moves with the spool.
 #[must_use]
 pub fn target(load: &Load) -> Option<String> {
+    if let Some(http) = &load.http {
+        return http_sink::target(&http.url);
+    }
+    if let Some((kind, settings)) = load.database_load() {
+        return database::target(kind, settings);
+    }
     let file = load.file.as_ref().and_then(|file| file.path.as_deref());
     let parquet = load.parquet.as_ref().and_then(|parquet| parquet.path.as_deref());
-    let http = load.http.as_ref().and_then(|http| http_sink::target(&http.url));
-    http.or_else(|| file.or(parquet).map(files::target))
+    file.or(parquet).map(files::target)
 }

@@ -11,6 +11,12 @@
 pub mod answer;
 pub mod backoff;
 pub mod breaker;
+// What only one of them needs is not used when the other is built alone.
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, unused_variables, reason = "shared by both databases")
+)]
+mod database;
 mod delivery;
 mod disk;
 mod files;
@@ -32,6 +38,7 @@ mod slots;
 pub mod targets;
 mod worker;
 
+pub use database::DatabaseSinkError;
 pub(crate) use delivery::unix_seconds;
 pub use files::FilesError;
 pub use http_sink::{HttpSink, HttpSinkError};

@@ -1,7 +1,6 @@
 //! What the workers and the replayer of one sink share.
 
-use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::disk::Disk;
 use super::gate::Gate;
 use super::plan::ReplayPlan;
 use super::sink::Sink;
-use crate::batch::Payload;
+use crate::batch::{BatchKey, Payload};
 use crate::config::{Retry, SpoolMode};
 use crate::spool::{Attempts, DeadLetter, Spool, State, Stored, WriteError};
 use crate::stop::{Stop, StopHandle, Urgency};
@@ -43,6 +42,8 @@ pub(super) struct Parts {
     pub(super) stop_handle: StopHandle,
     /// Tells this run's batches in the spool from those of earlier runs.
     pub(super) run_id: Arc<str>,
+    /// The run's span.
+    pub(super) span: tracing::Span,
     /// Files below this are of earlier processes, perhaps of the same run.
     pub(super) first_sequence: u64,
     /// Files of this process with parts of batches that earlier ones had spooled.
@@ -51,9 +52,9 @@ pub(super) struct Parts {
     pub(super) held: Mutex<HashSet<u64>>,
     /// What the replayer sends; everything, in a run.
     pub(super) plan: ReplayPlan,
-    /// Files whose batch is settled and that could not be removed: for the next run,
-    /// under the same key. Sent again in this one they would count twice, and for ever.
-    pub(super) unremoved: Mutex<HashSet<OsString>>,
+    /// Batches of earlier runs that were tried in this one and still wait, each with
+    /// the attempts that were not of this run.
+    pub(super) tried_earlier: Mutex<HashMap<BatchKey, u32>>,
     /// Told when a batch was left in the spool.
     pub(super) spooled: Notify,
     /// Files found unreadable in this run.
@@ -81,6 +82,8 @@ pub(super) struct Placed {
 impl Parts {
     pub(super) fn courier(&self) -> Courier<'_> {
         Courier {
+            name: &self.name,
+            span: &self.span,
             sink: &*self.sink,
             gate: &self.gate,
             retry: &self.retry,
@@ -99,17 +102,23 @@ impl Parts {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).contains(&sequence)
     }
 
-    /// Whether a file's batch is settled and only its removal failed.
-    pub(super) fn is_unremoved(&self, file: &OsStr) -> bool {
-        self.unremoved.lock().unwrap_or_else(PoisonError::into_inner).contains(file)
-    }
-
     /// Whether a spooled batch is in the books of this process: it is of this run and
     /// was not left by an earlier process, from which the run was resumed.
     pub(super) fn is_ours(&self, run_id: &str, sequence: u64) -> bool {
         run_id == &*self.run_id
             && sequence >= self.first_sequence
             && !self.adopted.lock().unwrap_or_else(PoisonError::into_inner).contains(&sequence)
+    }
+
+    /// How many of the `tried` attempts of an earlier run's batch this run did not make.
+    pub(super) fn tried_earlier(&self, key: BatchKey, tried: u32) -> u32 {
+        let mut known = self.tried_earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry(key).or_insert(tried)
+    }
+
+    /// The batch will not come again.
+    pub(super) fn forget_tries(&self, key: BatchKey) {
+        self.tried_earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// Writes `payload` to the spool.
@@ -170,7 +179,7 @@ impl Parts {
                 // A disk that takes nothing: the records stay in memory, intake
                 // waits behind them, and the sink is asked again.
                 Err(_) if self.pause_unless_now().await => {
-                    let again = self.courier().carry(payload, &mut attempts).await;
+                    let again = self.courier().carry(payload, &mut attempts, 0).await;
                     placed.delivered += again.delivered;
                     placed.dead_lettered += self.bury(again.dead).await?;
                     open.extend(again.left);
@@ -186,11 +195,9 @@ impl Parts {
 
     /// Removes the file of a batch whose records are all safe elsewhere.
     pub(super) async fn remove(&self, file: Stored) {
-        let name = file.file_name();
         let removed = self.disk.run(move |spool| spool.remove(file)).await;
         if let Err(error) | Ok(Err(error)) = removed {
             // The file stays, and the next run sends it again under the same key.
-            self.unremoved.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
             error!(sink = self.name, %error, "could not remove a delivered spool file");
         }
     }

@@ -91,7 +91,7 @@ async fn one_pass(
         if *may_send == 0 {
             break;
         }
-        if parts.is_held(entry.sequence()) || parts.is_unremoved(&entry.file_name()) {
+        if parts.is_held(entry.sequence()) {
             continue;
         }
         let Some(probe) = leave_to_send(parts, live_done).await else {

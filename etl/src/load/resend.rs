@@ -50,7 +50,7 @@ pub(super) async fn resend(
     file: FileView,
 ) -> Placed {
     let mut attempts = Attempts { tried: 0, last_answer: String::new(), first_at: unix_seconds() };
-    let ended = parts.courier().carry(payload.clone(), &mut attempts).await;
+    let ended = parts.courier().carry(payload.clone(), &mut attempts, 0).await;
     let delivered = ended.delivered;
     if !ended.left.is_empty() {
         // Its letters stay where they are; what was delivered is recognised by its

@@ -59,6 +59,8 @@ pub struct SinkBegin {
     pub mode: SpoolMode,
     /// The first record that is not settled in this sink.
     pub start: u64,
+    /// The run's span, around those of its batches.
+    pub span: tracing::Span,
 }
 
 /// What a sink looked like when its run ended.
@@ -109,11 +111,12 @@ impl SinkRuntime {
         plan: ReplayPlan,
     ) -> std::io::Result<SinkRuntime> {
         let (spool, workers) = (Arc::new(spool), load.in_flight_max());
+        let books = SinkBooks::of(sink.is_database());
         let parts = Arc::new(Parts {
             name: load.sink_name().to_owned(),
             sink,
             gate: Gate::new(load),
-            books: Arc::new(SinkBooks::default()),
+            books: Arc::new(books),
             disk: Disk::start(&spool, "spool", load.sink_name(), workers)?,
             retry: load.retry.clone(),
             mode: load.spool.mode.unwrap_or(begin.mode),
@@ -121,11 +124,12 @@ impl SinkRuntime {
             stop: stop.clone(),
             stop_handle: stop_handle.clone(),
             run_id: begin.run_id.clone(),
+            span: begin.span.clone(),
             first_sequence: spool.next_sequence(),
             adopted: Mutex::new(HashSet::new()),
             held: Mutex::new(HashSet::new()),
+            tried_earlier: Mutex::default(),
             plan,
-            unremoved: Mutex::default(),
             spooled: Notify::new(),
             corrupt: AtomicU64::new(0),
             too_many_rejected: AtomicBool::new(false),

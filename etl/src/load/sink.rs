@@ -66,6 +66,12 @@ pub trait Sink: std::fmt::Debug + Send + Sync + 'static {
     /// Asks without sending a record whether the place is there and would take one.
     fn probe(&self) -> Probing<'_>;
 
+    /// Whether it is a database: it is then asked for its health, and its batches are
+    /// counted as database writes.
+    fn is_database(&self) -> bool {
+        false
+    }
+
     /// What is asked, for messages, without secrets: `POST https://host/path`.
     fn target(&self) -> &str;
 

@@ -3,15 +3,14 @@
 //! NAME` finds the file and does not send one place's records to another.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::kinds::target;
-use crate::config::Load;
+use crate::config::{Load, Loaded};
+use crate::history::replace;
 
 /// What the last run noted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,16 +72,31 @@ impl Targets {
     /// # Errors
     /// When the system refuses.
     pub fn write(&self, data_dir: &Path, pipeline: &str) -> io::Result<()> {
-        let path = path(data_dir, pipeline);
-        if let Some(directory) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        }
-        let temp = path.with_extension("json.tmp");
-        let mut options = OpenOptions::new();
-        let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&temp)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temp, path)
+        replace(&path(data_dir, pipeline), &serde_json::to_vec(self)?)
+    }
+}
+
+/// Notes where each spool is sent to, for `etl spool replay`. A run goes on when an
+/// address has changed: addresses move, and its file is what the user has just
+/// written; it says so, because what waits goes to the new one too.
+pub fn note(loaded: &Loaded, data_dir: &Path) {
+    let pipeline = &loaded.pipeline;
+    let loads = || pipeline.raw.iter().chain(&pipeline.load);
+    let known = Targets::read(data_dir, &pipeline.name);
+    for moved in known.moved(loads()) {
+        let (sink, was, is) = (moved.sink, moved.was, moved.is);
+        tracing::warn!(
+            sink,
+            was,
+            is,
+            "the sink has moved, what waits in its spool goes to the new address"
+        );
+    }
+    let now = known.with(loads(), &loaded.path);
+    if now != known
+        && let Err(error) = now.write(data_dir, &pipeline.name)
+    {
+        tracing::warn!(%error, "could not note the sinks' addresses");
     }
 }
 

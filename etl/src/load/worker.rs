@@ -85,7 +85,7 @@ async fn load(parts: &Arc<Parts>, label: u32, batch: Batch) {
             ack.durable();
         }
     }
-    let ended = parts.courier().carry(payload.clone(), &mut attempts).await;
+    let ended = parts.courier().carry(payload.clone(), &mut attempts, 0).await;
     match parts.place(label, &payload, stored, attempts, ended, true).await {
         Some(placed) => {
             ack.settle(Outcome {
@@ -120,8 +120,12 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
             return;
         }
     };
-    let ended = parts.courier().carry(payload.clone(), &mut attempts).await;
     let ours = parts.is_ours(&payload.run_id, sequence);
+    let earlier = if ours { 0 } else { parts.tried_earlier(payload.key, attempts.tried) };
+    let ended = parts.courier().carry(payload.clone(), &mut attempts, earlier).await;
+    if ended.left.is_empty() {
+        parts.forget_tries(payload.key);
+    }
     let placed = parts.place(label, &payload, Some(stored), attempts, ended, ours).await;
     let placed = placed.unwrap_or_default();
     parts.books.replayed.fetch_add(placed.delivered, Relaxed);
@@ -132,6 +136,7 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
             dead_lettered: placed.dead_lettered,
         });
     } else {
+        parts.books.replayed_earlier.fetch_add(placed.delivered, Relaxed);
         parts.books.replay_dead_lettered.fetch_add(placed.dead_lettered, Relaxed);
     }
     tell(label, "replayed", placed);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use async_channel::{Receiver, Sender, bounded};
 use tokio::task::JoinSet;
@@ -130,11 +131,15 @@ impl Fleet {
             }
             rows.clear();
             self.books.targets_in_flight.fetch_add(1, Relaxed);
+            let asked = Instant::now();
             let polled = tokio::select! {
                 polled = self.extractor.extract(&target, &mut rows) => Some(polled),
                 () = self.stop.reached(Urgency::Drain) => None,
             };
             self.books.targets_in_flight.fetch_sub(1, Relaxed);
+            if let Some(polled) = &polled {
+                self.books.requests.count(asked.elapsed(), polled.is_ok());
+            }
             match polled {
                 None => break,
                 Some(Ok(())) => {

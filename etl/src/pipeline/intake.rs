@@ -141,6 +141,26 @@ impl Intake {
         sealed
     }
 
+    /// Leaves out the numbers before `number`: a source has changed under its records,
+    /// which come again under numbers that none of them had.
+    pub fn pass_to(&self, number: u64) -> Sealed {
+        let (mut sealed, mut payloads) = (Sealed::default(), Vec::new());
+        let mut inner = self.inner();
+        if number <= inner.next_sequence {
+            return sealed;
+        }
+        inner.next_sequence = number;
+        inner.numbered.store(number, Release);
+        for (index, sink) in inner.sinks.iter_mut().enumerate() {
+            if sink.start < number {
+                sink.builder.skip(number - 1, &mut payloads);
+            }
+            sealed.collect(index, sink, &mut payloads);
+        }
+        sealed.until = Some(number);
+        sealed
+    }
+
     /// Seals what has waited long enough; gives the time of the next look.
     pub async fn seal_due(&self) -> Option<Instant> {
         let (sealed, next) = {

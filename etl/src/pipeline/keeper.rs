@@ -2,6 +2,7 @@
 //! are cut off that neither records nor bytes have filled. The order is the promise:
 //! spool and dead letters are on disk before a watermark that passes them is.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -11,10 +12,13 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
 use super::rejects::Flusher;
+use super::rest::RestOutcome;
 use crate::checkpoint::{
-    FleetState, InputState, Places, SettledTargets, State, Store, Targets, Tracker,
+    FleetState, InputState, Place, Places, RestState, SettledTargets, State, Store, Targets,
+    Tracker,
 };
 use crate::load::unix_seconds;
+use crate::source::rest::Spot;
 use crate::spool::WriteError;
 
 /// How often progress is written down; soon at first, so that short runs have some.
@@ -42,6 +46,8 @@ pub(super) enum Progress {
     Rows { places: Arc<Places>, input: InputState },
     /// The targets of a fleet.
     Fleet { settled: Arc<SettledTargets>, fleet: FleetState },
+    /// The pages of an API.
+    Rest { places: Arc<Places<Spot>>, outcome: Arc<RestOutcome>, rest: Box<RestState> },
 }
 
 /// A pipeline's state and where it is kept.
@@ -68,6 +74,7 @@ impl Kept {
             Progress::Nothing => return Ok(()),
             Progress::Rows { input, .. } => self.state.set_input(input.clone()),
             Progress::Fleet { fleet, .. } => self.state.fleet = Some(fleet.clone()),
+            Progress::Rest { rest, .. } => self.state.rest = Some((**rest).clone()),
         }
         self.store.save_twice(&mut self.state)
     }
@@ -95,15 +102,22 @@ impl Keeper {
     /// Writes down where batches were cut off, before they are sent: a resumed run
     /// must cut them off there too. Blocks.
     pub(super) fn cut(&self, cuts: &[(String, u64)]) -> Result<(), WriteError> {
-        let Progress::Rows { input, .. } = &self.progress else { return Ok(()) };
         if cuts.is_empty() {
             return Ok(());
         }
         let mut kept = self.kept();
         let Kept { store, state, .. } = &mut *kept;
-        if let Some(known) = state.inputs.iter_mut().find(|known| known.path == input.path) {
+        let known = match &self.progress {
+            Progress::Nothing | Progress::Fleet { .. } => return Ok(()),
+            Progress::Rows { input, .. } => {
+                let mut inputs = state.inputs.iter_mut();
+                inputs.find(|known| known.path == input.path).map(|known| &mut known.cuts)
+            }
+            Progress::Rest { .. } => state.rest.as_mut().map(|known| &mut known.cuts),
+        };
+        if let Some(known) = known {
             for (sink, end) in cuts {
-                let ends = known.cuts.entry(sink.clone()).or_default();
+                let ends = known.entry(sink.clone()).or_default();
                 ends.push(*end);
                 ends.sort_unstable();
                 ends.dedup();
@@ -135,16 +149,7 @@ impl Keeper {
             Progress::Rows { places, input } => {
                 let known = state.inputs.iter_mut().find(|known| known.path == input.path);
                 let Some(known) = known else { return Ok(()) };
-                for (number, (name, mark)) in marks.into_iter().enumerate() {
-                    if let Some(place) = places.passed(number, mark) {
-                        known.sinks.insert(name.to_owned(), place);
-                    }
-                    if let Some(cuts) = known.cuts.get_mut(name) {
-                        let settled = known.sinks.get(name).map_or(0, |place| place.records);
-                        cuts.retain(|cut| *cut > settled);
-                    }
-                }
-                known.cuts.retain(|_, cuts| !cuts.is_empty());
+                advance(&marks, places, &mut known.sinks, &mut known.cuts);
                 (known.rejects_until, known.finished) = (numbered, finished);
             }
             Progress::Fleet { settled: targets, .. } => {
@@ -156,6 +161,17 @@ impl Keeper {
                 }
                 if before.fleet.as_ref() != Some(&*fleet) {
                     fleet.seen = unix_seconds();
+                }
+            }
+            Progress::Rest { places, outcome, .. } => {
+                let Some(rest) = &mut state.rest else { return Ok(()) };
+                advance(&marks, places, &mut rest.sinks, &mut rest.cuts);
+                (rest.next_record, rest.finished) = (numbered, finished);
+                if finished {
+                    outcome.settle(rest);
+                }
+                if before.rest.as_ref() != Some(&*rest) {
+                    rest.seen = unix_seconds();
                 }
             }
         }
@@ -206,6 +222,25 @@ impl Keeper {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Moves each sink's place up to its watermark, and forgets the cuts before it.
+fn advance<P: Clone>(
+    marks: &[(&str, u64)],
+    places: &Places<P>,
+    sinks: &mut BTreeMap<String, Place<P>>,
+    cuts: &mut BTreeMap<String, Vec<u64>>,
+) {
+    for (number, (name, mark)) in marks.iter().enumerate() {
+        if let Some(place) = places.passed(number, *mark) {
+            sinks.insert((*name).to_owned(), place);
+        }
+        if let Some(cuts) = cuts.get_mut(*name) {
+            let settled = sinks.get(*name).map_or(0, |place| place.records);
+            cuts.retain(|cut| *cut > settled);
+        }
+    }
+    cuts.retain(|_, cuts| !cuts.is_empty());
 }
 
 impl Clock {

@@ -2,6 +2,7 @@
 //! source once; the source is read; everything is brought to a place where it is
 //! safe; the books are closed.
 
+mod ending;
 mod fleet;
 mod intake;
 mod keeper;
@@ -9,6 +10,7 @@ mod plan;
 mod reading;
 mod rejects;
 mod replay;
+mod rest;
 mod rows;
 mod start;
 mod watch;
@@ -17,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tokio::runtime::Handle;
+use tracing::{Span, info};
 
 use crate::batch::{BatchBuilder, KeyContext};
 use crate::checkpoint::{Damage, State, Store};
@@ -25,11 +28,13 @@ use crate::config::{Load, Pipeline, SpoolMode};
 use crate::extract::Extractor;
 use crate::load::runtime::{SinkBegin, SinkEnd, SinkRuntime};
 use crate::load::{self, Sink, SinkHome};
+use crate::source::rest::{RestClient, Waits};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
-use crate::telemetry::{Books, BooksSnapshot, SinkInput};
+use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
 use crate::transform::Chain;
 
+pub use ending::{conclude, not_begun};
 use intake::{Closed, Inlet, Intake};
 use keeper::{Keeper, Kept, Progress};
 use plan::Plan;
@@ -59,6 +64,7 @@ pub struct Run {
     kept: Kept,
     notices: Vec<String>,
     stop: Stop,
+    span: Span,
 }
 
 /// What is left of a run.
@@ -74,7 +80,8 @@ pub struct RunEnd {
     pub sinks: Vec<SinkEnd>,
     /// Why the source could not be read, or not to its end.
     pub source_error: Option<String>,
-    /// Rejects that could not be written down before the run had to end.
+    /// Rejects that could not be written down before the run had to end: unaccounted
+    /// for in the books. `u64::MAX` when nobody knows how many.
     pub rejects_unwritten: u64,
     /// What was already done of the input, in words.
     pub input: Option<String>,
@@ -101,8 +108,12 @@ impl Run {
         if let Some(extractor) = &extractor {
             start::check_columns(&pipeline, extractor)?;
         }
-        // A fleet cannot be polled again for the same values: spool first.
-        let mode = if extractor.is_some() { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
+        if let Some(rest) = &pipeline.source.rest {
+            RestClient::new(rest, None, Waits::new(Handle::current(), stop.clone()))?;
+        }
+        // What is polled cannot be polled again for the same values: spool first.
+        let polled = pipeline.is_polled();
+        let mode = if polled { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
         let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
         let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
         let mut ready = Vec::new();
@@ -116,10 +127,11 @@ impl Run {
             |load| Ok(spool_options(load)),
         )?;
         let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let span = traces::run(&pipeline.name, &plan.run_id, "run");
         let mut sinks = Vec::new();
         for (input, load, sink, spool) in ready {
             let start = plan.start(load.sink_name());
-            let begin = SinkBegin { run_id: plan.run_id.clone(), mode, start };
+            let begin = SinkBegin { run_id: plan.run_id.clone(), mode, start, span: span.clone() };
             let sink = SinkRuntime::start(load, &begin, sink, spool, stop, stop_handle)?;
             sinks.push((input, sink));
         }
@@ -136,6 +148,7 @@ impl Run {
             plan,
             kept,
             notices,
+            span,
         })
     }
 
@@ -157,11 +170,12 @@ impl Run {
         let began = Instant::now();
         info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
         let Run { pipeline, run_id, books, sinks, chain, extractor, rejects, .. } = self;
-        let (mut plan, progress, stop) = (self.plan, self.progress, self.stop);
+        let (mut plan, progress, stop, span) = (self.plan, self.progress, self.stop, self.span);
         let trackers = sinks
             .iter()
             .map(|(_, sink)| (sink.outlet().name().to_owned(), sink.outlet().tracker()))
             .collect();
+        let source = std::mem::replace(&mut plan.source, plan::Source::Nothing);
         let kept_progress = std::mem::replace(&mut plan.progress, Progress::Nothing);
         let numbered = plan.begin.numbered.clone();
         let keeper = Keeper::new(self.kept, kept_progress, trackers, numbered, rejects.flusher());
@@ -171,11 +185,12 @@ impl Run {
         let intake =
             Arc::new(Intake::new(chain, books.clone(), rejects, plan.begin.clone(), inlets));
         let reading = Reading { extractor, books: books.clone(), progress, stop: stop.clone() };
-        let read = reading.read(&pipeline, plan.source, &intake).await;
+        let read = reading.read(&pipeline, source, &intake).await;
         if let Err(error) = &read {
             tracing::error!(error, "the source could not be read to its end");
         }
         let rejects_unwritten = close_intake(intake, &keeper).await;
+        books.rejects_lost(rejects_unwritten);
         let mut views = Vec::new();
         let mut ends = Vec::new();
         for (input, sink) in sinks {
@@ -190,6 +205,7 @@ impl Run {
             && (books.targets_total == books.targets_done || !stop.asked());
         last_note(&keeper, to_its_end).await;
         info!(pipeline = pipeline.name, run_id = &*run_id, ?books, "run ends");
+        traces::run_ended(&span, &books, read.as_ref().err().map(String::as_str));
         RunEnd {
             run_id,
             took: began.elapsed(),
@@ -197,7 +213,7 @@ impl Run {
             sinks: ends,
             source_error: read.err(),
             rejects_unwritten,
-            input: plan.input,
+            input: plan.said(),
             resumed_from: plan.resumed_from,
         }
     }
@@ -234,7 +250,7 @@ fn begin(
     match kept.begin(&plan.progress) {
         Ok(()) => {}
         // What is polled is written ahead, under keys that no later run makes again.
-        Err(error) if pipeline.extract.is_some() => {
+        Err(error) if pipeline.is_polled() => {
             tracing::warn!(%error, "no checkpoint can be written, trying again");
             kept.unsaved = true;
         }

@@ -3,20 +3,23 @@
 
 mod data;
 mod fleet;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::intake::Begin;
 use super::keeper::Progress;
+use super::rest::{RestOutcome, RestRun};
 use super::rows::DataFile;
 use crate::batch::new_run_id;
 use crate::checkpoint::{SettledTargets, State, Targets};
-use crate::config::Pipeline;
+use crate::config::{Load, Pipeline};
 use crate::source::SourceError;
 
 use data::plan_rows;
 use fleet::plan_fleet;
+use rest::plan_rest;
 
 /// What a run begins with.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Plan {
     pub(super) progress: Progress,
     /// What was already done of the input, for stderr and the result.
     pub(super) input: Option<String>,
+    /// What reading an API has found out about it.
+    pub(super) outcome: Option<Arc<RestOutcome>>,
     pub(super) resumed_from: Option<u64>,
     pub(super) begin: Begin,
     /// Per sink by name, the first record that is not settled in it.
@@ -45,6 +50,8 @@ pub(super) enum Source {
     Rows(Box<DataFile>),
     /// A fleet: its inventory's targets.
     Fleet { targets: u64, done_before: Arc<Targets>, settled: Arc<SettledTargets> },
+    /// The pages of an API.
+    Rest(Box<RestRun>),
 }
 
 /// Names of the sinks, `raw` ones first.
@@ -56,6 +63,9 @@ impl Plan {
     /// Decides what this run is. Reads a fleet's inventory, and of a data file what
     /// was loaded of it; sends nothing and changes nothing. Blocks.
     pub(super) fn make(pipeline: &Pipeline, state: &State, fresh: bool) -> Plan {
+        if let Some(rest) = &pipeline.source.rest {
+            return plan_rest(pipeline, rest, state.rest.as_ref(), fresh);
+        }
         let Some(csv) = &pipeline.source.csv else { return Plan::new(new_run_id()) };
         let planned = if pipeline.extract.is_some() {
             plan_fleet(pipeline, csv, state.fleet.as_ref(), fresh)
@@ -76,6 +86,7 @@ impl Plan {
             source: Source::Nothing,
             progress: Progress::Nothing,
             input: None,
+            outcome: None,
             resumed_from: None,
             begin: Begin::default(),
             starts: BTreeMap::new(),
@@ -83,10 +94,28 @@ impl Plan {
         }
     }
 
+    /// What was already done of the input, and what reading it has shown.
+    pub(super) fn said(&self) -> Option<String> {
+        let shown = self.outcome.as_ref().and_then(|outcome| outcome.said());
+        let parts: Vec<String> = self.input.iter().cloned().chain(shown).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
     /// The first record that is not settled in the sink `name`.
     pub(super) fn start(&self, name: &str) -> u64 {
         self.starts.get(name).copied().unwrap_or(self.begin.first)
     }
+}
+
+/// The sinks' names with what ends their batches.
+fn limits(pipeline: &Pipeline) -> [Vec<serde_json::Value>; 2] {
+    [&pipeline.raw, &pipeline.load].map(|loads| {
+        let limits = |load: &Load| {
+            let batch = load.limits();
+            serde_json::json!([load.sink_name(), batch.records, batch.bytes.0])
+        };
+        loads.iter().map(limits).collect()
+    })
 }
 
 fn digest(of: &serde_json::Value) -> String {

@@ -43,6 +43,12 @@ impl Reading {
             Source::Rows(file) => {
                 file.read_on_thread(intake.clone(), self.progress, self.stop).await
             }
+            // An API's pages too: asked for again after a crash, they should give the
+            // same batches.
+            Source::Rest(run) => {
+                let Some(rest) = &pipeline.source.rest else { return Ok(true) };
+                run.read_on_thread(rest, intake.clone(), self.stop).await
+            }
             Source::Fleet { targets, done_before, settled } => {
                 let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =
                     (self.extractor, &pipeline.extract, &pipeline.source.csv)

@@ -15,7 +15,7 @@ use crate::load::plan::ReplayPlan;
 use crate::load::runtime::{SinkBegin, SinkRuntime};
 use crate::spool::inspect::{FileView, Kind, sinks};
 use crate::stop::{Stop, StopHandle};
-use crate::telemetry::{Books, SinkInput};
+use crate::telemetry::{Books, SinkInput, traces};
 
 /// What to replay.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +105,7 @@ impl Replay {
             let sink_home = SinkHome { pipeline: &pipeline.name, directory: &home, input };
             ready.push((input, build_sink(&load, &sink_home)?, spool, load));
         }
+        let span = traces::run(&pipeline.name, &run_id, "replay");
         let (mut started, mut dead) = (Vec::new(), Vec::new());
         for (input, sink, spool, load) in ready {
             let mut plan = orders.plan.clone();
@@ -114,7 +115,12 @@ impl Replay {
                 plan.dead = Some(files);
             }
             // Nothing new comes in, so that mode and start decide nothing.
-            let begin = SinkBegin { run_id: run_id.clone(), mode: SpoolMode::OnFailure, start: 0 };
+            let begin = SinkBegin {
+                run_id: run_id.clone(),
+                mode: SpoolMode::OnFailure,
+                start: 0,
+                span: span.clone(),
+            };
             let sink =
                 SinkRuntime::start_with(&load, &begin, sink, spool, stop, stop_handle, plan)?;
             started.push((input, sink));

@@ -5,6 +5,7 @@ use crate::config::Pipeline;
 use crate::extract::{Extractor, ExtractorError};
 use crate::load::SinkError;
 use crate::source::CsvRows;
+use crate::source::rest::RestSetupError;
 use crate::spool::OpenError;
 
 /// Why a run did not begin. Nothing was read or sent.
@@ -29,6 +30,9 @@ pub enum StartError {
     /// The extraction's settings are unusable.
     #[error("extract: {0}")]
     Extract(#[from] ExtractorError),
+    /// The API's settings are unusable.
+    #[error(transparent)]
+    Rest(#[from] RestSetupError),
     /// The extraction's address asks for a column that the inventory does not have.
     #[error(
         "extract.http.url asks for {{{column}}}, and {file} has no such column; it has: {known}"
@@ -82,6 +86,11 @@ impl From<&StartError> for crate::exit::Exit {
             StartError::State(StoreError::Open(OpenError::Locked { .. })) => {
                 crate::exit::Exit::SourceUnavailable
             }
+            // A full or failing disk is no mistake in the pipeline's file.
+            StartError::Spool { source, .. } if source.is_fault() => {
+                crate::exit::Exit::SourceUnavailable
+            }
+            StartError::State(error) if error.is_fault() => crate::exit::Exit::SourceUnavailable,
             StartError::Thread(_) => crate::exit::Exit::Internal,
             _ => crate::exit::Exit::Config,
         }

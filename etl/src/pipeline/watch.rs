@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::rows::FileProgress;
 use crate::load::runtime::{SinkRuntime, SinkView};
+use crate::spool::Usage;
 use crate::telemetry::{
     Books, BooksSnapshot, Progress, SinkBooks, SinkHealth, SinkInput, SinkState, Watch,
 };
@@ -32,6 +33,14 @@ impl RunWatch {
             .map(|((input, sink), view)| (view.name().to_owned(), sink.books(), *input))
             .collect();
         RunWatch { books, progress, views, sinks }
+    }
+}
+
+impl RunWatch {
+    /// What each sink's spool holds now.
+    #[must_use]
+    pub fn spools(&self) -> Vec<(String, Usage)> {
+        self.views.iter().map(|view| (view.name().to_owned(), view.usage())).collect()
     }
 }
 
@@ -66,7 +75,7 @@ fn health(view: &SinkView, books: &crate::telemetry::SinkSnapshot) -> SinkHealth
         None => SinkState::Up,
         Some(trouble) if trouble.refused => SinkState::Refused {
             status: trouble.why,
-            remedy: view.remedy(gate.status),
+            remedy: gate.remedy.unwrap_or_else(|| view.remedy(gate.status)),
             target: view.target().to_owned(),
         },
         Some(trouble) => SinkState::Down {

@@ -11,7 +11,9 @@ mod input;
 pub(crate) mod json;
 mod position;
 mod quoted;
+pub(crate) mod raw;
 mod records;
+pub mod rest;
 #[cfg(test)]
 mod tests;
 

@@ -85,11 +85,21 @@ impl Kind {
 /// When a directory cannot be listed. A missing one is empty.
 pub fn sinks(data_dir: &Path) -> io::Result<Vec<SinkView>> {
     let mut sinks = Vec::new();
-    for (pipeline, path) in folders(data_dir)? {
-        for (sink, path) in folders(&path.join("spool"))? {
-            if let Ok(directory) = Directory::open(&path) {
-                sinks.push(SinkView { pipeline: pipeline.clone(), sink, directory });
-            }
+    for (pipeline, _) in folders(data_dir)? {
+        sinks.extend(sinks_of(data_dir, &pipeline)?);
+    }
+    Ok(sinks)
+}
+
+/// As [`sinks`], of one pipeline.
+///
+/// # Errors
+/// When a directory cannot be listed. A missing one is empty.
+pub fn sinks_of(data_dir: &Path, pipeline: &str) -> io::Result<Vec<SinkView>> {
+    let mut sinks = Vec::new();
+    for (sink, path) in folders(&data_dir.join(pipeline).join("spool"))? {
+        if let Ok(directory) = Directory::open(&path) {
+            sinks.push(SinkView { pipeline: pipeline.to_owned(), sink, directory });
         }
     }
     Ok(sinks)

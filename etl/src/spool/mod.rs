@@ -28,10 +28,12 @@ mod stored;
 mod usage;
 mod write;
 
-use std::ffi::OsStr;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tracing::warn;
@@ -73,6 +75,10 @@ pub struct Spool {
     options: SpoolOptions,
     counts: Counts,
     next_sequence: AtomicU64,
+    /// Files whose batch is not, or no longer, theirs to deliver and that could not be
+    /// removed: for the next process, under the same key. Replayed by this one they
+    /// would count twice, and for ever.
+    left: Mutex<HashSet<OsString>>,
     _lock: Lock,
 }
 
@@ -94,6 +100,7 @@ impl Spool {
             options,
             counts: recovered.counts,
             next_sequence: AtomicU64::new(recovered.next_sequence),
+            left: Mutex::default(),
             _lock: lock,
         })
     }
@@ -162,12 +169,14 @@ impl Spool {
             && let Err(error) = self.directory.remove(&old.file_name())
             && error.kind() != io::ErrorKind::NotFound
         {
+            self.leave(old.file_name());
             warn!(%error, file = %old.file_name().display(), "older copy of a batch stays");
         }
         Ok(())
     }
 
-    /// What waits to be replayed, by sequence: names and sizes only. Batches that
+    /// What waits to be replayed by this process, by sequence: names and sizes only.
+    /// Files that it could not remove are not among them. Batches that
     /// this process is working on are among them; one that is being updated at
     /// this moment may be missing once.
     ///
@@ -175,6 +184,7 @@ impl Spool {
     /// When the directory cannot be listed.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
         let mut entries = listing::list(&self.directory)?;
+        entries.retain(|entry| !self.is_left(&entry.file_name()));
         entries.dedup_by(|later, kept| kept.same_batch(later));
         Ok(entries)
     }
@@ -184,6 +194,11 @@ impl Spool {
     /// # Errors
     /// See [`ReadError`]: damaged, gone, or not readable now.
     pub fn read(&self, entry: &Entry) -> Result<(Payload, Attempts, Stored), ReadError> {
+        // It may have been given up since it was listed.
+        if self.is_left(&entry.file_name()) {
+            let path = self.directory.path().join(entry.file_name());
+            return Err(ReadError::NotFound { path });
+        }
         let (payload, attempts) = read::read(&self.directory, &entry.name)?;
         let stored = Stored {
             name: entry.name.clone(),
@@ -209,14 +224,17 @@ impl Spool {
     /// Removes a batch. Only for what the sink has acknowledged.
     ///
     /// # Errors
-    /// When it cannot be removed; it is then replayed under the same key.
+    /// When it cannot be removed; the next process then replays it under the same key.
     pub fn remove(&self, stored: Stored) -> io::Result<()> {
         match self.directory.remove(&stored.file_name()) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 warn!(file = %stored.file_name().display(), "delivered spool file was gone");
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.leave(stored.file_name());
+                return Err(error);
+            }
         }
         self.counts.subtract(Place::Waiting(stored.state()), stored.size, stored.since);
         Ok(())
@@ -275,8 +293,32 @@ impl Spool {
         let name = name.to_string();
         let file = NewFile { name: &name, bytes: &bytes, modified: attempts.first_at };
         let published =
-            write_durably(&self.directory, &file, || self.holds_same_batch(&name, &bytes))?;
-        Ok((bytes.len() as u64, published))
+            write_durably(&self.directory, &file, || self.holds_same_batch(&name, &bytes));
+        match published {
+            Ok(published) => {
+                self.left().remove(OsStr::new(&name));
+                Ok((bytes.len() as u64, published))
+            }
+            Err(error) => {
+                if error.left_behind {
+                    self.leave(name.into());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Leaves a file to the next process.
+    fn leave(&self, file: OsString) {
+        self.left().insert(file);
+    }
+
+    fn is_left(&self, file: &OsStr) -> bool {
+        self.left().contains(file)
+    }
+
+    fn left(&self) -> MutexGuard<'_, HashSet<OsString>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the file `name` is the batch of the new file, byte for byte of its

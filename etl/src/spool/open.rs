@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::SpoolOptions;
 use super::directory::{Directory, create_durably};
 use super::lock::{LOCK, Lock, LockError};
+use super::write::WriteErrorKind;
 
 /// A spool could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum OpenError {
         remedy: String,
     },
     /// The system refused.
-    #[error("cannot {step} the spool {}: {source}", path.display())]
+    #[error("cannot {step} {}: {source}{}", path.display(), remedy(source))]
     Io {
         /// What was being done.
         step: &'static str,
@@ -47,7 +48,22 @@ pub enum OpenError {
     },
 }
 
+/// What to do about it, where that is known.
+fn remedy(source: &io::Error) -> String {
+    match WriteErrorKind::of(source) {
+        WriteErrorKind::Gone | WriteErrorKind::Other | WriteErrorKind::Exists => String::new(),
+        kind => format!("; {}", kind.remedy()),
+    }
+}
+
 impl OpenError {
+    /// Whether the disk or the system failed: nothing that another configuration or
+    /// owner of the directory would mend, and perhaps over soon.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        matches!(self, OpenError::Io { source, .. } if WriteErrorKind::of(source).is_fault())
+    }
+
     pub(super) fn io(step: &'static str, path: &Path, source: io::Error) -> OpenError {
         OpenError::Io { step, path: path.to_owned(), source }
     }

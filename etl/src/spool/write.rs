@@ -26,6 +26,9 @@ pub struct WriteError {
     /// What the system said.
     #[source]
     pub source: io::Error,
+    /// Whether the file is there all the same, under its own name, because it could
+    /// not be taken back either.
+    pub(super) left_behind: bool,
 }
 
 /// What kind of trouble kept a file from being durable.
@@ -71,7 +74,7 @@ pub(crate) enum Published {
 }
 
 impl WriteErrorKind {
-    fn of(error: &io::Error) -> WriteErrorKind {
+    pub(crate) fn of(error: &io::Error) -> WriteErrorKind {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteErrorKind::DiskFull,
             io::ErrorKind::FileTooLarge => WriteErrorKind::FileTooLarge,
@@ -89,6 +92,13 @@ impl WriteErrorKind {
                 _ => WriteErrorKind::Other,
             },
         }
+    }
+
+    /// Whether the disk or the system is at fault, and not what was configured.
+    #[must_use]
+    pub fn is_fault(self) -> bool {
+        use WriteErrorKind::{Device, DiskFull, FileTooLarge, ReadOnly, TooManyFiles};
+        matches!(self, Device | DiskFull | FileTooLarge | ReadOnly | TooManyFiles)
     }
 
     /// What the user can do.
@@ -111,7 +121,8 @@ impl WriteErrorKind {
 
 impl WriteError {
     pub(crate) fn new(step: &'static str, path: &Path, source: io::Error) -> WriteError {
-        WriteError { kind: WriteErrorKind::of(&source), step, path: path.to_owned(), source }
+        let (kind, path) = (WriteErrorKind::of(&source), path.to_owned());
+        WriteError { kind, step, path, source, left_behind: false }
     }
 
     pub(super) fn unsuitable(
@@ -123,6 +134,7 @@ impl WriteError {
             step: "spool a batch in",
             path: path.to_owned(),
             source: io::Error::new(io::ErrorKind::InvalidInput, why),
+            left_behind: false,
         }
     }
 }
@@ -149,11 +161,10 @@ pub(crate) fn write_durably(
         }
     };
     if let Err(error) = directory.sync() {
+        let error = WriteError::new("make durable", &path, error);
         // Ours or its equal was there before a replacement; only a new name is taken back.
-        if published == Published::New {
-            abandon(directory, file.name);
-        }
-        return Err(WriteError::new("make durable", &path, error));
+        let left_behind = published == Published::New && !abandon(directory, file.name);
+        return Err(WriteError { left_behind, ..error });
     }
     Ok(published)
 }
@@ -188,10 +199,13 @@ fn publish(
     }
 }
 
-/// Removes a file that was never reported durable. When even that fails it stays:
-/// a temporary is removed at the next start, a batch is replayed under its own key.
-fn abandon(directory: &Directory, name: &str) {
-    if let Err(error) = directory.remove(OsStr::new(name)) {
+/// Removes a file that was never reported durable; says whether it is gone. When even
+/// that fails it stays: a temporary is removed at the next start, a batch is replayed
+/// under its own key then.
+fn abandon(directory: &Directory, name: &str) -> bool {
+    let removed = directory.remove(OsStr::new(name));
+    if let Err(error) = &removed {
         debug!(%error, name, "could not remove an unfinished spool file");
     }
+    removed.is_ok()
 }

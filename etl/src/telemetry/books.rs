@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::{Requests, RequestsSnapshot};
 use crate::batch::Outcome;
 
 /// Counters of one run, shared by everything that moves records.
@@ -24,6 +25,8 @@ pub struct Books {
     pub targets_failed: AtomicU64,
     /// Calls in flight now.
     pub targets_in_flight: AtomicU64,
+    /// Requests to the source.
+    pub requests: Requests,
     first_rejection: Mutex<Option<String>>,
     first_failure: Mutex<Option<String>>,
 }
@@ -31,6 +34,8 @@ pub struct Books {
 /// Counters of one sink in one run.
 #[derive(Debug, Default)]
 pub struct SinkBooks {
+    /// Whether the sink is a database.
+    pub database: bool,
     /// Records handed to the sink.
     pub accepted: AtomicU64,
     /// Records read again that an earlier process had settled in this sink.
@@ -40,17 +45,29 @@ pub struct SinkBooks {
     dead_lettered: AtomicU64,
     /// Records delivered from spool files, of this run or an earlier one.
     pub replayed: AtomicU64,
+    /// Of these, records that were not of this run.
+    pub replayed_earlier: AtomicU64,
     /// Requests that ended with an acknowledged batch.
     pub batches: AtomicU64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: AtomicU64,
+    /// Attempts that the sink did not answer well.
+    pub failed: AtomicU64,
     /// Requests in flight now.
     pub in_flight: AtomicU64,
+    /// Bytes of the batches in flight now.
+    pub in_flight_bytes: AtomicU64,
     /// Records replayed from earlier runs that ended as dead letters in this one.
     pub replay_dead_lettered: AtomicU64,
 }
 
 impl SinkBooks {
+    /// The books of a sink, which may be a database.
+    #[must_use]
+    pub fn of(database: bool) -> SinkBooks {
+        SinkBooks { database, ..SinkBooks::default() }
+    }
+
     /// Counts how a batch ended.
     pub fn settle(&self, outcome: Outcome) {
         self.delivered.fetch_add(outcome.delivered, Relaxed);
@@ -85,6 +102,14 @@ impl Books {
         keep_first(&self.first_rejection, what);
     }
 
+    /// Takes out rejects that could not be written down: they are nowhere, and
+    /// unaccounted for.
+    pub fn rejects_lost(&self, count: u64) {
+        let left = |rejected: u64| Some(rejected.saturating_sub(count));
+        // An update that never declines does not fail.
+        self.rejected.fetch_update(Relaxed, Relaxed, left).ok();
+    }
+
     /// Counts one target whose extraction failed; the first one's text is kept.
     pub fn target_failed(&self, what: impl FnOnce() -> String) {
         self.targets_failed.fetch_add(1, Relaxed);
@@ -102,6 +127,7 @@ impl Books {
             targets_done: self.targets_done.load(Relaxed),
             targets_failed: self.targets_failed.load(Relaxed),
             targets_in_flight: self.targets_in_flight.load(Relaxed),
+            requests: self.requests.snapshot(),
             first_rejection: kept(&self.first_rejection),
             first_failure: kept(&self.first_failure),
             sinks: sinks
@@ -109,16 +135,20 @@ impl Books {
                 .map(|(name, books, input)| SinkSnapshot {
                     name: name.clone(),
                     input: *input,
+                    database: books.database,
                     accepted: books.accepted.load(Relaxed),
                     already: books.already.load(Relaxed),
                     delivered: books.delivered.load(Relaxed),
                     spooled: books.spooled.load(Relaxed),
                     dead_lettered: books.dead_lettered.load(Relaxed),
                     replayed: books.replayed.load(Relaxed),
+                    replayed_earlier: books.replayed_earlier.load(Relaxed),
                     replay_dead_lettered: books.replay_dead_lettered.load(Relaxed),
                     batches: books.batches.load(Relaxed),
                     retries: books.retries.load(Relaxed),
+                    failed: books.failed.load(Relaxed),
                     in_flight: books.in_flight.load(Relaxed),
+                    in_flight_bytes: books.in_flight_bytes.load(Relaxed),
                 })
                 .collect(),
         }
@@ -126,11 +156,12 @@ impl Books {
 }
 
 /// Whether a sink gets records before or after the transform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SinkInput {
     /// Records as extracted: transform rejects and filters do not concern it.
     Raw,
     /// Records as transformed.
+    #[default]
     Transformed,
 }
 
@@ -151,6 +182,8 @@ pub struct BooksSnapshot {
     pub targets_failed: u64,
     /// Calls in flight.
     pub targets_in_flight: u64,
+    /// Requests to the source.
+    pub requests: RequestsSnapshot,
     /// The first rejected record and why.
     pub first_rejection: Option<String>,
     /// The first failed target and why.
@@ -160,12 +193,14 @@ pub struct BooksSnapshot {
 }
 
 /// One sink's books at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkSnapshot {
     /// The sink's name.
     pub name: String,
     /// Which records it gets.
     pub input: SinkInput,
+    /// Whether it is a database.
+    pub database: bool,
     /// Records handed to the sink.
     pub accepted: u64,
     /// Records read again that an earlier process had settled in this sink.
@@ -178,14 +213,20 @@ pub struct SinkSnapshot {
     pub dead_lettered: u64,
     /// Records delivered from spool files.
     pub replayed: u64,
+    /// Of these, records that were not of this run.
+    pub replayed_earlier: u64,
     /// Replayed records of earlier runs that became dead letters.
     pub replay_dead_lettered: u64,
     /// Acknowledged batches.
     pub batches: u64,
-    /// Attempts after a batch's first.
+    /// Attempts after a batch's first of this run.
     pub retries: u64,
+    /// Attempts that the sink did not answer well.
+    pub failed: u64,
     /// Requests in flight.
     pub in_flight: u64,
+    /// Bytes of the batches in flight.
+    pub in_flight_bytes: u64,
 }
 
 impl BooksSnapshot {

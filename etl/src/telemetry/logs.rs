@@ -14,11 +14,12 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::Terminal;
 use super::display::AboveDisplay;
+use super::traces;
 
 /// Lines that may wait for the disk: at 200 bytes each, 6 MiB.
 const WAITING_LINES_MAX: usize = 32_768;
 /// The libraries' own debug output is about their insides, not about a run.
-const LIBRARIES: &str = ",hyper=info,hyper_util=info,h2=info,rustls=info";
+const LIBRARIES: &str = ",hyper=info,hyper_util=info,h2=info,rustls=info,etl::trace=off";
 
 /// Where the log goes and how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub struct LogGuard {
     file: Option<PathBuf>,
     counters: Vec<ErrorCounter>,
     workers: Vec<WorkerGuard>,
+    /// Why no traces are sent although they are wanted.
+    no_traces: Option<String>,
+    #[cfg(feature = "otel")]
+    exporter: Option<traces::Exporter>,
 }
 
 /// Starts the process's log. `RUST_LOG` wins over `verbosity` and `quiet` on
@@ -74,6 +79,9 @@ pub fn start(options: &LogOptions) -> Result<LogGuard, LogError> {
     if let Err(error) = opened {
         tracing::warn!(file = %options.file.display(), %error, "log file cannot be written, logging to stderr only");
     }
+    if let Some(why) = &guard.no_traces {
+        tracing::warn!("no traces are sent: {why}");
+    }
     Ok(guard)
 }
 
@@ -93,6 +101,9 @@ impl LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
+        // What it has to say about the last traces still gets into the log.
+        #[cfg(feature = "otel")]
+        drop(self.exporter.take());
         // Waits, up to a second each, until the writing threads are done.
         self.workers.clear();
         let dropped = self.dropped();
@@ -108,7 +119,7 @@ impl Drop for LogGuard {
 
 fn stderr_filter(options: &LogOptions, wanted: Option<&str>) -> Result<EnvFilter, ParseError> {
     if let Some(filter) = wanted {
-        return EnvFilter::builder().parse(filter);
+        return EnvFilter::builder().parse(format!("{filter},{}=off", traces::TARGET));
     }
     let level = match (options.quiet, options.verbosity) {
         (true, _) => "error",
@@ -137,6 +148,9 @@ fn build(
         file: file.is_some().then(|| options.file.clone()),
         counters: Vec::new(),
         workers: Vec::new(),
+        no_traces: None,
+        #[cfg(feature = "otel")]
+        exporter: None,
     };
     let mut layers = Vec::new();
     if let Some(file) = file {
@@ -148,6 +162,7 @@ fn build(
     let writer = guard.writer("log-stderr", stderr);
     let stderr_layer = lines(options.json, terminal.color, !terminal.interactive, writer);
     layers.push(stderr_layer.with_filter(stderr_filter).boxed());
+    layers.extend(guard.traces());
     (tracing_subscriber::registry().with(layers), guard)
 }
 
@@ -167,6 +182,33 @@ fn lines(
 }
 
 impl LogGuard {
+    /// The layer that sends traces, where the environment asks for them.
+    #[cfg(feature = "otel")]
+    fn traces(&mut self) -> Option<Box<dyn Layer<Registry> + Send + Sync>> {
+        if !traces::wanted() {
+            return None;
+        }
+        match traces::start() {
+            Ok((exporter, layer)) => {
+                self.exporter = Some(exporter);
+                Some(layer.boxed())
+            }
+            Err(why) => {
+                self.no_traces = Some(why);
+                None
+            }
+        }
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn traces(&mut self) -> Option<Box<dyn Layer<Registry> + Send + Sync>> {
+        if traces::wanted() {
+            self.no_traces =
+                Some("this etl was built without them: build it with --features otel".to_owned());
+        }
+        None
+    }
+
     fn writer(&mut self, thread: &str, output: impl Write + Send + 'static) -> NonBlocking {
         let (writer, worker) = NonBlockingBuilder::default()
             .lossy(true)

@@ -6,11 +6,13 @@ pub mod figures;
 pub mod logs;
 pub mod profile;
 pub mod report;
+pub(crate) mod traces;
 
 mod allocator;
 mod books;
 mod meter;
 mod notices;
+mod requests;
 mod result;
 mod screen;
 mod terminal;
@@ -19,7 +21,7 @@ mod watch;
 pub use books::{Books, BooksSnapshot, SinkBooks, SinkInput, SinkSnapshot};
 pub use display::Display;
 pub use profile::ProfileFiles;
-
+pub use requests::{REQUEST_SECONDS, Requests, RequestsSnapshot};
 pub use result::{RunFiles, RunResult, SpoolRemaining, Stop};
 pub use terminal::{Terminal, Tone};
 pub use watch::{Progress, RunHeader, SinkHealth, SinkState, Watch};

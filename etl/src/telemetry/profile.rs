@@ -2,8 +2,7 @@
 //! `cpu.prof` (pprof protobuf), `flamegraph.svg`, and `mem.prof` (pprof heap
 //! profile) in builds with the feature `heap-profile`.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pprof::protos::Message;
@@ -20,7 +19,7 @@ const NEVER_UNWIND: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
 #[must_use = "nothing is written before `finish`"]
 pub struct Profiler {
     directory: PathBuf,
-    cpu: ProfilerGuard<'static>,
+    cpu: Sampler,
     heap: Result<(), String>,
 }
 
@@ -40,9 +39,12 @@ pub struct ProfileFiles {
 /// The profile could not be taken or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
+    /// There is one profiler in a process, and it is at work.
+    #[error("a profile is being taken already")]
+    Running,
     /// The sampler did not start, or its samples could not be read.
     #[error("cannot profile this process")]
-    Sampler(#[from] pprof::Error),
+    Sampler(#[source] pprof::Error),
     /// A file could not be written.
     #[error("cannot write the profile {}", file.display())]
     Write {
@@ -53,6 +55,62 @@ pub enum ProfileError {
     },
 }
 
+impl From<pprof::Error> for ProfileError {
+    fn from(error: pprof::Error) -> Self {
+        match error {
+            pprof::Error::Running => ProfileError::Running,
+            error => ProfileError::Sampler(error),
+        }
+    }
+}
+
+/// Samples this process until it is asked for what it has, or dropped; there can be one
+/// at a time.
+#[must_use = "sampling ends when this is dropped"]
+pub struct Sampler(ProfilerGuard<'static>);
+
+impl Sampler {
+    /// Starts to sample.
+    ///
+    /// # Errors
+    /// A profiler is running already, or none can be started.
+    pub fn start() -> Result<Sampler, ProfileError> {
+        let guard = ProfilerGuardBuilder::default()
+            .frequency(SAMPLES_PER_SECOND)
+            .blocklist(&NEVER_UNWIND)
+            .build()?;
+        Ok(Sampler(guard))
+    }
+
+    /// The samples as pprof protobuf.
+    ///
+    /// # Errors
+    /// The samples cannot be read.
+    pub fn pprof(&self) -> Result<Vec<u8>, ProfileError> {
+        Ok(self.report()?.pprof()?.encode_to_vec())
+    }
+
+    /// The samples as a picture, SVG.
+    ///
+    /// # Errors
+    /// The samples cannot be read or drawn.
+    pub fn flamegraph(&self) -> Result<Vec<u8>, ProfileError> {
+        let mut picture = Vec::new();
+        let report = self.report()?;
+        if report.data.is_empty() {
+            // The drawing library refuses an empty picture; a run can be that short.
+            picture.extend_from_slice(NO_SAMPLES);
+        } else {
+            report.flamegraph(&mut picture)?;
+        }
+        Ok(picture)
+    }
+
+    fn report(&self) -> Result<pprof::Report, ProfileError> {
+        Ok(self.0.report().frames_post_processor(without_the_sampler).build()?)
+    }
+}
+
 /// Starts to sample this process; the files are written into `directory`.
 ///
 /// # Errors
@@ -61,11 +119,7 @@ pub fn start(directory: &Path) -> Result<Profiler, ProfileError> {
     std::fs::create_dir_all(directory)
         .map_err(|source| ProfileError::Write { file: directory.to_owned(), source })?;
     let heap = allocator::start_heap_profile();
-    let cpu = ProfilerGuardBuilder::default()
-        .frequency(SAMPLES_PER_SECOND)
-        .blocklist(&NEVER_UNWIND)
-        .build()?;
-    Ok(Profiler { directory: directory.to_owned(), cpu, heap })
+    Ok(Profiler { directory: directory.to_owned(), cpu: Sampler::start()?, heap })
 }
 
 impl Profiler {
@@ -79,13 +133,10 @@ impl Profiler {
             let path = self.directory.join("mem.prof");
             std::fs::write(&path, profile).map(|()| path).map_err(|error| error.to_string())
         });
-        let report = self.cpu.report().frames_post_processor(without_the_sampler).build()?;
         let cpu = self.directory.join("cpu.prof");
-        let profile = report.pprof()?.encode_to_vec();
-        std::fs::write(&cpu, profile)
-            .map_err(|source| ProfileError::Write { file: cpu.clone(), source })?;
+        write(&cpu, &self.cpu.pprof()?)?;
         let flamegraph = self.directory.join("flamegraph.svg");
-        write_flamegraph(&report, &flamegraph)?;
+        write(&flamegraph, &self.cpu.flamegraph()?)?;
         let (heap, note) = match heap {
             Ok(path) => (Some(path), None),
             Err(why) => (None, Some(format!("mem.prof not written: {why}"))),
@@ -105,16 +156,9 @@ fn without_the_sampler(stack: &mut pprof::Frames) {
     stack.frames.drain(..own);
 }
 
-fn write_flamegraph(report: &pprof::Report, path: &Path) -> Result<(), ProfileError> {
-    let failed = |source| ProfileError::Write { file: path.to_owned(), source };
-    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-    if report.data.is_empty() {
-        // The drawing library refuses an empty picture; a run can be that short.
-        file.write_all(NO_SAMPLES).map_err(failed)?;
-    } else {
-        report.flamegraph(&mut file)?;
-    }
-    file.flush().map_err(failed)
+fn write(path: &Path, content: &[u8]) -> Result<(), ProfileError> {
+    std::fs::write(path, content)
+        .map_err(|source| ProfileError::Write { file: path.to_owned(), source })
 }
 
 const NO_SAMPLES: &[u8] = br#"<svg xmlns="http://www.w3.org/2000/svg" width="480" height="40">

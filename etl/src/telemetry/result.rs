@@ -33,6 +33,8 @@ pub struct RunResult {
     pub input: Option<String>,
     /// The record that it went on from, or the targets that were already done.
     pub resumed_from: Option<u64>,
+    /// What people should know besides, one line each.
+    pub warnings: Vec<String>,
     /// What it left to look at.
     pub files: RunFiles,
 }
@@ -231,15 +233,9 @@ pub(super) mod tests {
             name: name.to_owned(),
             input: SinkInput::Transformed,
             accepted,
-            already: 0,
             delivered: accepted,
-            spooled: 0,
-            dead_lettered: 0,
-            replayed: 0,
-            replay_dead_lettered: 0,
             batches: accepted / 200,
-            retries: 0,
-            in_flight: 0,
+            ..SinkSnapshot::default()
         }
     }
 

@@ -13,7 +13,7 @@ use mock_load_api_server::{Faults, Server};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Bench, files_of, mock};
+use super::{Bench, files_of, mock, wait_until};
 
 /// Which of the two kinds of pipeline is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 /// No run of these tests takes as long, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// The sealed batches found in a spool: the key's digits in the file name, and
 /// the records byte by byte.
@@ -53,6 +53,18 @@ pub fn require(program: &str, version: &str, package: &str) {
 pub fn random(salt: u64) -> fastrand::Rng {
     let seed = times("ETL_CRASH_SEED", 42);
     fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt)
+}
+
+/// Within so much of a run's beginning a signal may hit anything: `shortest`, or
+/// longer where a run takes long to send its first request.
+pub async fn span(shortest: Duration) -> Duration {
+    let case = Case::new(Kind::Fleet, 20, 20, 1, Faults::default()).await;
+    let began = Instant::now();
+    let mut run = case.start(&[]);
+    wait_until("the first request arrives", || case.server.stats().requests > 0);
+    let start_up = began.elapsed();
+    assert!(run.wait().unwrap().success(), "{}", case.stderr());
+    shortest.max(start_up * 5)
 }
 
 /// An API that fails a fifth of the requests, loses replies and resets connections.
@@ -84,7 +96,7 @@ impl Case {
     pub async fn new(kind: Kind, records: u64, batch: u64, workers: u32, faults: Faults) -> Case {
         let (bench, server) = (Bench::new(), mock(faults).await);
         let load = format!(
-            "workers: {workers}\nbatch: {{ records: {batch}, linger: 50ms }}\n\
+            "workers: {workers}\ntimeout: 2s\nbatch: {{ records: {batch}, linger: 50ms }}\n\
              spool: {{ min_free: 1MiB }}"
         );
         match kind {
@@ -112,6 +124,11 @@ impl Case {
     /// What the last started run printed on stderr.
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.bench.path("stderr")).unwrap_or_default()
+    }
+
+    /// What all runs have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.bench.path("logs/etl.log")).unwrap_or_default()
     }
 
     /// The `--json` object of the last started run; null when it did not get that far.

@@ -10,15 +10,22 @@
 
 pub mod crash;
 pub mod files;
+pub mod serving;
 
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mock_load_api_server::{Config, Faults, Server};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Nothing that a test waits for takes as long, on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A directory of its own for one test, with `etl` at hand.
 pub struct Bench {
@@ -58,12 +65,73 @@ impl Ran {
     }
 }
 
+/// A run whose words are heard while it goes on.
+pub struct Heard {
+    pub child: Child,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    readers: [JoinHandle<Vec<u8>>; 2],
+}
+
+impl Heard {
+    fn start(command: &mut Command) -> Heard {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = Arc::<Mutex<Vec<u8>>>::default();
+        let readers = [
+            listener(child.stdout.take().unwrap(), Arc::default()),
+            listener(child.stderr.take().unwrap(), stderr.clone()),
+        ];
+        Heard { child, stderr, readers }
+    }
+
+    /// Waits until the run has said `words` on stderr; fails when it ends without.
+    #[track_caller]
+    pub fn until_it_says(&mut self, words: &str) {
+        wait_until(&format!("the run says `{words}`"), || {
+            let over = self.child.try_wait().unwrap();
+            if over.is_some() {
+                wait_until("its last words are read", || self.readers[1].is_finished());
+            }
+            let said = text(&self.stderr.lock().unwrap());
+            assert!(over.is_none() || said.contains(words), "{over:?} without `{words}`: {said}");
+            said.contains(words)
+        });
+    }
+
+    /// Waits for the end.
+    pub fn ends(mut self) -> Ran {
+        let code = self.child.wait().unwrap().code();
+        let [stdout, stderr] = self.readers.map(|reader| text(&reader.join().unwrap()));
+        Ran { code, stdout, stderr }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Reads a pipe to its end, for others to look at meanwhile.
+fn listener(
+    mut pipe: impl Read + Send + 'static,
+    heard: Arc<Mutex<Vec<u8>>>,
+) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut some = [0; 4096];
+        loop {
+            let count = pipe.read(&mut some).unwrap();
+            if count == 0 {
+                return heard.lock().unwrap().clone();
+            }
+            heard.lock().unwrap().extend_from_slice(&some[..count]);
+        }
+    })
+}
+
 impl From<Output> for Ran {
     fn from(output: Output) -> Ran {
         Ran {
             code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
         }
     }
 }
@@ -170,6 +238,23 @@ impl Bench {
         self.command(&[&["run", "p.yaml", "--json"], more].concat()).spawn().unwrap()
     }
 
+    /// `etl run p.yaml --json` in the background, listened to.
+    pub fn listen(&self, more: &[&str]) -> Heard {
+        Heard::start(&mut self.command(&[&["run", "p.yaml", "--json"], more].concat()))
+    }
+
+    /// The same by a shell that first does what `before` says, such as `ulimit`.
+    pub fn listen_after(&self, before: &str) -> Heard {
+        let script = format!("{before}; exec \"$0\" run p.yaml --json --log-file /dev/null");
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_etl")])
+            .current_dir(self.dir.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        Heard::start(&mut command)
+    }
+
     /// The spool files of the sink, waiting ones only.
     pub fn spool_files(&self) -> Vec<PathBuf> {
         files_of(&self.spool())
@@ -177,7 +262,14 @@ impl Bench {
 }
 
 fn load_settings(extra: &str) -> String {
-    let defaults = ["workers: 10", "retry: { attempts: 2, base: 20ms, cap: 100ms }", "timeout: 2s"];
+    // Time enough that a busy machine neither gives up on a healthy API nor cuts a
+    // batch short because its records came slowly.
+    let defaults = [
+        "workers: 10",
+        "retry: { attempts: 2, base: 20ms, cap: 100ms }",
+        "timeout: 15s",
+        "batch: { linger: 20s }",
+    ];
     let mut text = String::new();
     for setting in defaults {
         let key = setting.split(':').next().unwrap_or_default();
@@ -202,12 +294,33 @@ pub fn files_of(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Removes a directory in which a run goes on making files. Moving it away first
+/// would not do: the run holds it open, and would write on unharmed.
+#[track_caller]
+pub fn remove_while_in_use(directory: &Path) {
+    wait_until(&format!("{} is removed", directory.display()), || {
+        match std::fs::remove_dir_all(directory) {
+            Ok(()) => true,
+            // A file was made after the directory was read, or removed by the run itself.
+            Err(error) => {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound),
+                    "{}: {error}",
+                    directory.display()
+                );
+                !directory.exists()
+            }
+        }
+    });
+}
+
 /// Waits until `condition` holds.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s until {what}");
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

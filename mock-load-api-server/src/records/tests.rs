@@ -1,23 +1,7 @@
 //! The scanner held against `serde_json`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use super::*;
-use serde_json::value::RawValue;
-
-fn ours(body: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut records = Vec::new();
-    scan(body, |record| records.push(record.to_vec())).ok()?;
-    Some(records)
-}
-
-/// What `serde_json` makes of the same body, with our rule that a record is an object
-/// with at least one key.
-fn reference(body: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let raw: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
-    let records: Vec<Vec<u8>> = raw.iter().map(|r| r.get().as_bytes().to_vec()).collect();
-    let empty = |record: &Vec<u8>| record[1..].trim_ascii_start() == b"}";
-    let fine = |record: &Vec<u8>| record[0] == b'{' && !empty(record);
-    records.iter().all(fine).then_some(records)
-}
+use crate::fuzzing::{ours, reference};
 
 const SAMPLES: &[&str] = &[
     "[]",
@@ -54,6 +38,15 @@ fn says_what_is_wrong_and_where() {
     ];
     for (body, expected) in cases {
         assert_eq!(scan(body, |_| {}).unwrap_err().to_string(), *expected);
+    }
+}
+
+#[test]
+fn an_empty_record_is_refused_however_wide() {
+    for spaces in 0..20 {
+        let body = format!("[{{{}}}]", " ".repeat(spaces));
+        let error = scan(body.as_bytes(), |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "a record is an empty object at byte 1");
     }
 }
 

@@ -1,5 +1,5 @@
 //! `GET /posts`: pages by `_page` and `_limit`, or by `_start` and `_limit`; all posts
-//! without either, as jsonplaceholder does.
+//! without either, as jsonplaceholder does. `_after=ID` leaves out those up to an id.
 
 use serde_json::{Value, json};
 
@@ -41,22 +41,25 @@ pub(super) fn page(seed: u64, total: u32, query: &Query<'_>) -> Result<Page, Bad
     let paged = query.get("_page").is_some();
     let number = query.number("_page", 1, u32::MAX, 1)?;
     let start = query.number("_start", 0, u32::MAX, 0)?;
+    let after = query.number("_after", 0, u32::MAX, 0)?.min(total);
+    let left = total - after;
     let (first, count) = if paged {
         ((number - 1).saturating_mul(limit), limit)
     } else if query.get("_start").is_some() || query.get("_limit").is_some() {
         (start, limit)
     } else {
-        (0, total)
+        (0, left)
     };
-    let end = first.saturating_add(count).min(total);
-    let posts: Vec<Value> = (first..end).map(|index| post(seed, index + 1)).collect();
-    let links = if paged { links(number, limit, total) } else { Vec::new() };
-    Ok(Page { body: Value::Array(posts), links, total: Some(total) })
+    let end = first.saturating_add(count).min(left);
+    let posts: Vec<Value> = (first..end).map(|index| post(seed, after + index + 1)).collect();
+    let links = if paged { links(number, limit, after, left) } else { Vec::new() };
+    Ok(Page { body: Value::Array(posts), links, total: Some(left) })
 }
 
-fn links(number: u32, limit: u32, total: u32) -> Vec<(&'static str, String)> {
+fn links(number: u32, limit: u32, after: u32, total: u32) -> Vec<(&'static str, String)> {
     let last = total.div_ceil(limit).max(1);
-    let query = |page: u32| format!("_page={page}&_limit={limit}");
+    let after = if after > 0 { format!("&_after={after}") } else { String::new() };
+    let query = |page: u32| format!("_page={page}&_limit={limit}{after}");
     let mut links = vec![("first", query(1))];
     if number > 1 {
         links.push(("prev", query((number - 1).min(last))));

@@ -30,6 +30,10 @@ fn following_next_gives_every_post_once() {
     assert_eq!(ids(&posts("")).len(), 95);
     assert_eq!(ids(&posts("_start=90&_limit=10")), [91, 92, 93, 94, 95]);
     assert!(ids(&posts("_page=11&_limit=10")).is_empty());
+    assert_eq!(ids(&posts("_after=92")), [93, 94, 95]);
+    let after = posts("_page=1&_limit=2&_after=92");
+    assert_eq!((ids(&after), &after.links[1].1[..]), (vec![93, 94], "_page=2&_limit=2&_after=92"));
+    assert!(ids(&posts("_after=500")).is_empty());
     let last = posts("_page=2&_limit=10").links.pop().unwrap();
     assert_eq!(last, ("last", "_page=10&_limit=10".to_owned()));
 }

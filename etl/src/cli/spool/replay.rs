@@ -12,6 +12,7 @@ use super::finish;
 use super::preview::{self, Preview};
 use crate::config::{self, Loaded};
 use crate::exit::Exit;
+use crate::history;
 use crate::load::plan::ReplayPlan;
 use crate::load::target;
 use crate::load::targets::Targets;
@@ -191,6 +192,7 @@ async fn send(
         fleet: false,
         watch: Arc::new(replay.watch()),
         end: Box::pin(replay.finish()),
+        keep_runs: history::KEEP,
     };
     let result =
         session.see_through(&loaded.pipeline, &args.data_dir, work, stop_handle, None).await?;

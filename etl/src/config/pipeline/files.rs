@@ -69,7 +69,7 @@ pub struct ParquetLoad {
     /// Columns with their types: boolean, int64, float64, string, decimal(18,4), timestamp,
     /// date, json, list(TYPE). Columns that are not named here get the type of their first value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schema: BTreeMap<String, ColumnText>,
+    pub schema: BTreeMap<String, ParquetTypeText>,
     /// Directories: `date` is `date=2026-11-21`, `day` is `year=2026/month=11/day=21`, any
     /// other name is the field whose values make them. Absent, all files are in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ pub struct S3Settings {
 /// The type of a column, as the kept schema writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ColumnType {
+pub enum ParquetType {
     /// `true` or `false`.
     Boolean,
     /// Whole numbers of 64 bits.
@@ -144,29 +144,29 @@ pub enum ColumnType {
     /// Any value, kept as JSON text.
     Json,
     /// A list of values of one type.
-    List(Box<ColumnType>),
+    List(Box<ParquetType>),
     /// An object with known fields.
-    Struct(Vec<Column>),
+    Struct(Vec<ParquetColumn>),
 }
 
 /// One named column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Column {
+pub struct ParquetColumn {
     /// Its name, as the records have it.
     pub name: String,
     /// What its values are.
     #[serde(rename = "type")]
-    pub kind: ColumnType,
+    pub kind: ParquetType,
 }
 
 /// A column's type as a pipeline writes it: `decimal(18,4)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnText(pub ColumnType);
+pub struct ParquetTypeText(pub ParquetType);
 
 const COLUMN_EXPECTED: &str = "a column type; boolean, int64, float64, string, \
                                decimal(18,4), timestamp, date, json or list(TYPE)";
 
-impl FromStr for ColumnText {
+impl FromStr for ParquetTypeText {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
@@ -174,63 +174,65 @@ impl FromStr for ColumnText {
         let text = text.trim();
         let inside = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
         let kind = match text {
-            "boolean" => ColumnType::Boolean,
-            "int64" => ColumnType::Int64,
-            "float64" => ColumnType::Float64,
-            "string" => ColumnType::String,
-            "timestamp" => ColumnType::Timestamp,
-            "date" => ColumnType::Date,
-            "json" => ColumnType::Json,
+            "boolean" => ParquetType::Boolean,
+            "int64" => ParquetType::Int64,
+            "float64" => ParquetType::Float64,
+            "string" => ParquetType::String,
+            "timestamp" => ParquetType::Timestamp,
+            "date" => ParquetType::Date,
+            "json" => ParquetType::Json,
             _ => match (inside("list"), inside("decimal")) {
-                (Some(items), _) => ColumnType::List(Box::new(items.parse::<ColumnText>()?.0)),
+                (Some(items), _) => {
+                    ParquetType::List(Box::new(items.parse::<ParquetTypeText>()?.0))
+                }
                 (_, Some(digits)) => decimal(digits).ok_or_else(error)?,
                 _ => return Err(error()),
             },
         };
-        Ok(ColumnText(kind))
+        Ok(ParquetTypeText(kind))
     }
 }
 
-fn decimal(digits: &str) -> Option<ColumnType> {
+fn decimal(digits: &str) -> Option<ParquetType> {
     let (precision, scale) = digits.split_once(',')?;
     let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
     let fits = (1..=38).contains(&precision) && scale <= precision;
-    fits.then_some(ColumnType::Decimal { precision, scale })
+    fits.then_some(ParquetType::Decimal { precision, scale })
 }
 
-impl fmt::Display for ColumnType {
+impl fmt::Display for ParquetType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ColumnType::Boolean => f.write_str("boolean"),
-            ColumnType::Int64 => f.write_str("int64"),
-            ColumnType::Float64 => f.write_str("float64"),
-            ColumnType::String => f.write_str("string"),
-            ColumnType::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
-            ColumnType::Timestamp => f.write_str("timestamp"),
-            ColumnType::Date => f.write_str("date"),
-            ColumnType::Json => f.write_str("json"),
-            ColumnType::List(items) => write!(f, "list({items})"),
-            ColumnType::Struct(_) => f.write_str("struct"),
+            ParquetType::Boolean => f.write_str("boolean"),
+            ParquetType::Int64 => f.write_str("int64"),
+            ParquetType::Float64 => f.write_str("float64"),
+            ParquetType::String => f.write_str("string"),
+            ParquetType::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
+            ParquetType::Timestamp => f.write_str("timestamp"),
+            ParquetType::Date => f.write_str("date"),
+            ParquetType::Json => f.write_str("json"),
+            ParquetType::List(items) => write!(f, "list({items})"),
+            ParquetType::Struct(_) => f.write_str("struct"),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for ColumnText {
+impl<'de> Deserialize<'de> for ParquetTypeText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }
 
-impl Serialize for ColumnText {
+impl Serialize for ParquetTypeText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
 }
 
-impl JsonSchema for ColumnText {
+impl JsonSchema for ParquetTypeText {
     fn schema_name() -> Cow<'static, str> {
-        "ColumnType".into()
+        "ParquetType".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
@@ -269,21 +271,21 @@ fn row_group() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{ColumnText, ColumnType};
+    use super::{ParquetType, ParquetTypeText};
 
     #[test]
     fn column_types_are_read_and_written_back() {
         for text in ["int64", "decimal(18,4)", "list(string)", "list(list(decimal(38,0)))"] {
             assert_eq!(
-                text.parse::<ColumnText>().map(|kind| kind.0.to_string()).as_deref(),
+                text.parse::<ParquetTypeText>().map(|kind| kind.0.to_string()).as_deref(),
                 Ok(text)
             );
         }
         let kind = "decimal( 10 , 2 )".parse();
-        assert_eq!(kind, Ok(ColumnText(ColumnType::Decimal { precision: 10, scale: 2 })));
+        assert_eq!(kind, Ok(ParquetTypeText(ParquetType::Decimal { precision: 10, scale: 2 })));
         for wrong in ["int", "decimal", "decimal(39,0)", "decimal(3,4)", "list()", "list(int64", ""]
         {
-            assert!(wrong.parse::<ColumnText>().is_err(), "{wrong}");
+            assert!(wrong.parse::<ParquetTypeText>().is_err(), "{wrong}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::database::DatabaseLoad;
 use super::files::{FileLoad, ParquetLoad};
 use super::http::HttpLoad;
 use super::{MIB, NAME_PATTERN, seconds};
@@ -12,7 +13,12 @@ use crate::config::units::{Rate, Share, Size, Span};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
-    {"required": ["http"]}, {"required": ["file"]}, {"required": ["parquet"]},
+    {"required": ["http"]},
+    {"required": ["database"]},
+    {"required": ["postgres"]},
+    {"required": ["sqlite"]},
+    {"required": ["file"]},
+    {"required": ["parquet"]},
 ]))]
 pub struct Load {
     /// Names the sink in the spool and in metrics (default: its kind).
@@ -22,13 +28,22 @@ pub struct Load {
     /// POST batches as JSON arrays to an HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpLoad>,
+    /// Rows into PostgreSQL or SQLite, as its URL says (default: sqlite:data.db).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseLoad>,
+    /// Rows into a table of PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<DatabaseLoad>,
+    /// Rows into a table of an SQLite file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlite: Option<DatabaseLoad>,
     /// Write each batch as a JSON file, to a directory or to S3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileLoad>,
     /// Write each batch as a Parquet file, to a directory or to S3 (built with `--features parquet`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parquet: Option<ParquetLoad>,
-    /// Batches in flight at once, unless `concurrency` is adaptive (default: 10; file: 2, parquet: 1).
+    /// Batches in flight at once, unless `concurrency` is adaptive (default: 10; databases: 4, file: 2, parquet: 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub workers: Option<usize>,
@@ -42,7 +57,7 @@ pub struct Load {
     /// The most requests a second or a minute, retries included: 500/s, 30/m. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// Records that may wait for a worker before extraction waits (default: 2000; file and
+    /// Records that may wait for a worker before extraction waits (default: 2000; databases 20000; file and
     /// parquet: two batches).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -53,7 +68,7 @@ pub struct Load {
     /// What happens when a batch is not accepted.
     #[serde(default)]
     pub retry: Retry,
-    /// One deadline per attempt over connect, request and answer (default: 15s; file and
+    /// One deadline per attempt over connect, request and answer (default: 15s; databases 30s; file and
     /// parquet: 60s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
@@ -80,11 +95,11 @@ pub enum Concurrency {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchSettings {
-    /// Records (default: 200; file: 10000, parquet: 100000).
+    /// Records (default: 200; databases: 2000, file: 10000, parquet: 100000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub records: Option<usize>,
-    /// Bytes of JSON (default: 1MiB; file: 16MiB, parquet: 64MiB). A single larger record travels alone.
+    /// Bytes of JSON (default: 1MiB; databases: 4MiB, file: 16MiB, parquet: 64MiB). A single larger record travels alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
     /// How long the first record waits for company (default: 1s; parquet: 5m).
@@ -126,7 +141,7 @@ pub struct Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SpoolSettings {
-    /// When a batch is written (default: write_ahead with `extract`, else on_failure).
+    /// When a batch is written (default: write_ahead with `extract` or `source.rest`, else on_failure).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SpoolMode>,
     /// The most the spool may hold; at the cap, intake waits (default: 1GiB).
@@ -163,6 +178,14 @@ const HTTP: Defaults = Defaults {
     timeout: seconds(15),
 };
 
+/// A transaction a batch: enough rows to be worth one, few enough to be tried again.
+const DATABASE: Defaults = Defaults {
+    workers: 4,
+    channel: 20_000,
+    batch: BatchLimits { records: 2000, bytes: Size(4 * MIB), linger: seconds(1) },
+    timeout: seconds(30),
+};
+
 /// A file is a batch: fewer and larger, one being made while another is written.
 const FILE: Defaults = Defaults {
     workers: 2,
@@ -183,13 +206,21 @@ impl Load {
     /// The sink's name: the one given, else its kind.
     #[must_use]
     pub fn sink_name(&self) -> &str {
-        self.name.as_deref().unwrap_or(self.kind().0)
+        self.name.as_deref().unwrap_or_else(|| self.kind())
+    }
+
+    /// The settings of a database sink, and the key they stand under.
+    #[must_use]
+    pub fn database_load(&self) -> Option<(&'static str, &DatabaseLoad)> {
+        let kinds =
+            [("database", &self.database), ("postgres", &self.postgres), ("sqlite", &self.sqlite)];
+        kinds.into_iter().find_map(|(key, settings)| Some((key, settings.as_ref()?)))
     }
 
     /// Batches in flight at once, unless `concurrency` is adaptive.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.workers.unwrap_or(self.kind().1.workers)
+        self.workers.unwrap_or(self.defaults().workers)
     }
 
     /// The most batches that may ever be in flight at once.
@@ -206,13 +237,13 @@ impl Load {
     pub fn channel(&self) -> usize {
         let files = self.file.is_some() || self.parquet.is_some();
         let two_batches = if files { 2 * self.limits().records } else { 0 };
-        self.channel.unwrap_or(self.kind().1.channel.max(two_batches))
+        self.channel.unwrap_or(self.defaults().channel.max(two_batches))
     }
 
     /// When a batch is sealed.
     #[must_use]
     pub fn limits(&self) -> BatchLimits {
-        let default = self.kind().1.batch;
+        let default = self.defaults().batch;
         BatchLimits {
             records: self.batch.records.unwrap_or(default.records),
             bytes: self.batch.bytes.unwrap_or(default.bytes),
@@ -223,16 +254,26 @@ impl Load {
     /// The deadline of one attempt.
     #[must_use]
     pub fn timeout(&self) -> Span {
-        self.timeout.unwrap_or(self.kind().1.timeout)
+        self.timeout.unwrap_or(self.defaults().timeout)
     }
 
-    fn kind(&self) -> (&'static str, &'static Defaults) {
-        if self.file.is_some() {
-            ("file", &FILE)
-        } else if self.parquet.is_some() {
-            ("parquet", &PARQUET)
-        } else {
-            ("http", &HTTP)
+    /// The key of its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.database_load() {
+            Some((kind, _)) => kind,
+            None if self.file.is_some() => "file",
+            None if self.parquet.is_some() => "parquet",
+            None => "http",
+        }
+    }
+
+    fn defaults(&self) -> &'static Defaults {
+        match self.kind() {
+            "http" => &HTTP,
+            "file" => &FILE,
+            "parquet" => &PARQUET,
+            _ => &DATABASE,
         }
     }
 }

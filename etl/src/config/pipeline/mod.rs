@@ -4,10 +4,14 @@
 //! Defaults are the numbers a careful operator would choose for a fleet of
 //! thousands; each is stated beside its key.
 
+mod columns;
+mod database;
 mod extract;
 mod files;
 mod http;
 mod load;
+mod rest;
+mod schedule;
 mod secret;
 mod source;
 mod step;
@@ -18,13 +22,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::Span;
+use crate::schedule::Timing;
+pub use columns::{Column, ColumnType, Columns, Generated};
+pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use files::{
-    Column, ColumnText, ColumnType, FileFormat, FileLoad, ParquetCompression, ParquetLoad,
-    S3Settings,
+    FileFormat, FileLoad, ParquetColumn, ParquetCompression, ParquetLoad, ParquetType,
+    ParquetTypeText, S3Settings,
 };
 pub use http::{Compression, HttpLoad, HttpVersion, Tls};
 pub use load::{BatchLimits, BatchSettings, Concurrency, Load, Retry, SpoolMode, SpoolSettings};
+pub use rest::{
+    ApiKey, Auth, BasicAuth, Cursor, Incremental, NextPage, Oauth2, Offsets, PageNumbers,
+    Pagination, RestFormat, RestMethod, RestSource,
+};
+pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
 pub use step::Step;
@@ -46,12 +58,21 @@ pub struct Pipeline {
     /// Names the pipeline's data directory, logs and metrics: lower-case letters, digits, `-`, `_`.
     #[schemars(regex(pattern = NAME_PATTERN))]
     pub name: String,
-    /// When `etl serve` runs it: `@every 60s`, `@hourly`, `@daily` or five cron fields. Absent: run once.
+    /// When `etl serve` runs it: `@every 60s`, `@hourly`, `@daily` or five cron fields,
+    /// or settings with more to say. Absent: run once.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "schedule::text_or_settings"
+    )]
+    #[schemars(schema_with = "schedule::text_or_settings_schema")]
+    pub schedule: Option<Schedule>,
+    /// How `etl serve` tries a run again that did not end well. Absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
-    /// With `extract`: a run that was cut short is resumed this long after it was last
-    /// at work; later all targets are polled anew (default: the schedule's interval,
-    /// without one 10m).
+    pub run_retry: Option<RunRetry>,
+    /// With `extract` or `source.rest`: a run that was cut short is resumed this long after
+    /// it was last at work; later all is polled anew (default: the schedule's interval, at
+    /// most a day; without one 10m).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_within: Option<Span>,
     /// Where records come from.
@@ -71,23 +92,37 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// How long after it was last at work a run of a fleet is resumed.
+    /// Whether what is read cannot be read again for the same values.
+    #[must_use]
+    pub fn is_polled(&self) -> bool {
+        self.extract.is_some() || self.source.rest.is_some()
+    }
+
+    /// How long after it was last at work a run of a fleet or an API is resumed.
     #[must_use]
     pub fn resume_within(&self) -> Duration {
         const WITHOUT_INTERVAL: Duration = Duration::from_secs(600);
+        const LONGEST: Duration = Duration::from_secs(24 * 3600);
         if let Some(Span(span)) = self.resume_within {
             return span;
         }
-        let interval = match self.schedule.as_deref().map(str::trim) {
-            Some("@hourly") => Some(Duration::from_secs(3600)),
-            Some("@daily" | "@midnight") => Some(Duration::from_secs(24 * 3600)),
-            Some(text) => text
-                .strip_prefix("@every ")
-                .and_then(|interval| interval.trim().parse().ok())
-                .map(|Span(interval)| interval),
-            None => None,
-        };
-        interval.unwrap_or(WITHOUT_INTERVAL)
+        let interval = self.timing().and_then(|timing| timing.interval());
+        interval.map_or(WITHOUT_INTERVAL, |interval| interval.min(LONGEST))
+    }
+
+    /// Sockets that it may have open at once.
+    #[must_use]
+    pub fn sockets_max(&self) -> u64 {
+        let extract = self.extract.as_ref().map_or(0, |extract| extract.workers);
+        let loads: usize = self.raw.iter().chain(&self.load).map(Load::in_flight_max).sum();
+        (extract + loads) as u64
+    }
+
+    /// When it is due; none when it is run once.
+    #[must_use]
+    pub fn timing(&self) -> Option<Timing> {
+        // A pipeline that was loaded has a schedule that was read once before.
+        self.schedule.as_ref().and_then(|schedule| super::schedule::timing(schedule).ok())
     }
 }
 

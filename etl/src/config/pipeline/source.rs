@@ -5,14 +5,19 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rest::RestSource;
+
 /// Where records come from; exactly one kind is set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["csv"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["csv"]}, {"required": ["rest"]}]))]
 pub struct Source {
     /// A CSV file, plain or gzip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csv: Option<CsvSource>,
+    /// Records that an HTTP API hands out, page by page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<RestSource>,
 }
 
 /// A CSV file as inventory (with `extract`) or as data.

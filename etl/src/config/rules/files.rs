@@ -9,7 +9,7 @@ const PREFIX_CHARS_MAX: usize = 100;
 
 impl Rules<'_> {
     pub(super) fn load_file(&mut self, file: &FileLoad, at: &str) {
-        self.place(file.path.as_deref(), &file.s3, at);
+        self.files_place(file.path.as_deref(), &file.s3, at);
         self.prefix(file.prefix.as_deref(), at);
         self.partition(file.partition.as_deref(), file.partition_by.as_deref(), at);
     }
@@ -20,7 +20,7 @@ impl Rules<'_> {
             let help = "build it with: cargo build --release --features parquet";
             self.fault(&[at], &message, help);
         }
-        self.place(parquet.path.as_deref(), &parquet.s3, at);
+        self.files_place(parquet.path.as_deref(), &parquet.s3, at);
         self.prefix(parquet.prefix.as_deref(), at);
         self.partition(parquet.partition.as_deref(), parquet.partition_by.as_deref(), at);
         if parquet.schema.keys().any(String::is_empty) {
@@ -41,7 +41,7 @@ impl Rules<'_> {
     }
 
     /// A directory or a place in S3.
-    fn place(&mut self, path: Option<&str>, s3: &S3Settings, at: &str) {
+    fn files_place(&mut self, path: Option<&str>, s3: &S3Settings, at: &str) {
         let key = format!("{at}.path");
         let Some(path) = path else {
             return self.only_for_s3(s3, at);

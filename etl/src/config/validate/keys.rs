@@ -62,6 +62,7 @@ impl Walk<'_> {
         schema: &Json,
         at: &At,
         parent: Option<&Json>,
+        other_kind: &dyn Fn(&str) -> bool,
     ) {
         let empty = Map::new();
         let properties = schema["properties"].as_object().unwrap_or(&empty);
@@ -72,7 +73,8 @@ impl Walk<'_> {
             return self.fault(error, &at.key(&key.name, key.extent), at.section());
         }
         let near = nearest(&key.name, properties.keys().map(String::as_str));
-        let below = properties.iter().find(|(_, property)| has_key(property, &key.name));
+        let mut sections = properties.iter().filter(|(name, _)| !other_kind(name));
+        let below = sections.find(|(_, property)| has_key(property, &key.name));
         let above = parent.is_some_and(|parent| parent["properties"][&key.name].is_object());
         let mut label = did_you_mean(&near);
         if let Some((section, _)) = below {
@@ -81,7 +83,8 @@ impl Walk<'_> {
         } else if above {
             label = "it belongs one level up".to_owned();
         } else if near.is_empty() {
-            label = elsewhere(&key.name, properties);
+            let sections = properties.iter().filter(|(name, _)| !other_kind(name));
+            label = elsewhere(&key.name, sections);
         }
         for name in &near {
             self.out.tainted.insert(at.key(name, key.extent).dotted);
@@ -99,8 +102,8 @@ impl Walk<'_> {
 
 /// Where a key that is not near anything here would belong: near in a section
 /// below, or exactly so in another section.
-fn elsewhere(key: &str, properties: &Map<String, Json>) -> String {
-    for (section, property) in properties {
+fn elsewhere<'a>(key: &str, sections: impl Iterator<Item = (&'a String, &'a Json)>) -> String {
+    for (section, property) in sections {
         let inner = resolve(property).schema["properties"].as_object();
         let inner = inner.into_iter().flatten().map(|(name, _)| name.as_str());
         if let [name, ..] = nearest(key, inner).as_slice() {

@@ -1,6 +1,6 @@
 //! The sinks that write files: a file is a batch, under a name that is a function of the
 //! batch. So a batch that comes twice finds its file there, and is neither doubled nor
-//! overwritten (see docs/decisions/0012-a-file-is-a-batch.md).
+//! overwritten (see docs/decisions/0010-a-file-is-a-batch.md).
 //!
 //! An [`encode::Encoder`] makes files of a batch in memory, `partition` says into which
 //! directories and `name` under which name; `local` and `bucket` make them durable.

@@ -10,45 +10,45 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
 use super::cells::Cell;
-use crate::config::{Column, ColumnType};
+use crate::config::{ParquetColumn, ParquetType};
 
 /// What a list's items are called in the Parquet format.
 const ITEM: &str = "element";
 const UTC: &str = "UTC";
 
 /// The Arrow schema of `columns`; every column may be null.
-pub(super) fn schema(columns: &[Column]) -> SchemaRef {
+pub(super) fn schema(columns: &[ParquetColumn]) -> SchemaRef {
     Arc::new(Schema::new(fields(columns)))
 }
 
-fn fields(columns: &[Column]) -> Fields {
+fn fields(columns: &[ParquetColumn]) -> Fields {
     columns.iter().map(|column| Field::new(&column.name, data_type(&column.kind), true)).collect()
 }
 
-fn data_type(kind: &ColumnType) -> DataType {
+fn data_type(kind: &ParquetType) -> DataType {
     match kind {
-        ColumnType::Boolean => DataType::Boolean,
-        ColumnType::Int64 => DataType::Int64,
-        ColumnType::Float64 => DataType::Float64,
-        ColumnType::String | ColumnType::Json => DataType::Utf8,
-        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
-        ColumnType::Date => DataType::Date32,
-        ColumnType::Decimal { precision, scale } => {
+        ParquetType::Boolean => DataType::Boolean,
+        ParquetType::Int64 => DataType::Int64,
+        ParquetType::Float64 => DataType::Float64,
+        ParquetType::String | ParquetType::Json => DataType::Utf8,
+        ParquetType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+        ParquetType::Date => DataType::Date32,
+        ParquetType::Decimal { precision, scale } => {
             DataType::Decimal128(*precision, i8::try_from(*scale).unwrap_or(i8::MAX))
         }
-        ColumnType::List(items) => DataType::List(item_field(items)),
-        ColumnType::Struct(columns) => DataType::Struct(fields(columns)),
+        ParquetType::List(items) => DataType::List(item_field(items)),
+        ParquetType::Struct(columns) => DataType::Struct(fields(columns)),
     }
 }
 
-fn item_field(items: &ColumnType) -> Arc<Field> {
+fn item_field(items: &ParquetType) -> Arc<Field> {
     Arc::new(Field::new(ITEM, data_type(items), true))
 }
 
 /// The rows of `table`, each with one cell per column, as columns.
 pub(super) fn batch(
     schema: &SchemaRef,
-    columns: &[Column],
+    columns: &[ParquetColumn],
     table: &[Vec<Cell<'_>>],
 ) -> Result<RecordBatch, ArrowError> {
     let arrays = columns.iter().enumerate().map(|(at, column)| {
@@ -58,7 +58,7 @@ pub(super) fn batch(
     RecordBatch::try_new(schema.clone(), arrays.collect::<Result<_, _>>()?)
 }
 
-fn array(kind: &ColumnType, cells: &[&Cell<'_>]) -> Result<ArrayRef, ArrowError> {
+fn array(kind: &ParquetType, cells: &[&Cell<'_>]) -> Result<ArrayRef, ArrowError> {
     let ints = || {
         cells.iter().map(|cell| match cell {
             Cell::Int(number) => Some(*number),
@@ -66,33 +66,33 @@ fn array(kind: &ColumnType, cells: &[&Cell<'_>]) -> Result<ArrayRef, ArrowError>
         })
     };
     Ok(match kind {
-        ColumnType::Boolean => {
+        ParquetType::Boolean => {
             let value = |cell: &&Cell<'_>| match cell {
                 Cell::Boolean(value) => Some(*value),
                 _ => None,
             };
             Arc::new(cells.iter().map(value).collect::<BooleanArray>())
         }
-        ColumnType::Int64 => Arc::new(ints().collect::<Int64Array>()),
-        ColumnType::Timestamp => {
+        ParquetType::Int64 => Arc::new(ints().collect::<Int64Array>()),
+        ParquetType::Timestamp => {
             Arc::new(ints().collect::<TimestampMicrosecondArray>().with_timezone(UTC))
         }
-        ColumnType::Date => {
+        ParquetType::Date => {
             // A day of four digits' years always fits.
             let day = |days: i64| i32::try_from(days).unwrap_or(i32::MAX);
             Arc::new(ints().map(|days| days.map(day)).collect::<Date32Array>())
         }
-        ColumnType::Float64 => {
+        ParquetType::Float64 => {
             let value = |cell: &&Cell<'_>| match cell {
                 Cell::Float(value) => Some(*value),
                 _ => None,
             };
             Arc::new(cells.iter().map(value).collect::<Float64Array>())
         }
-        ColumnType::String | ColumnType::Json => {
+        ParquetType::String | ParquetType::Json => {
             Arc::new(cells.iter().map(|cell| text(cell)).collect::<StringArray>())
         }
-        ColumnType::Decimal { precision, scale } => {
+        ParquetType::Decimal { precision, scale } => {
             let value = |cell: &&Cell<'_>| match cell {
                 Cell::Decimal(value) => Some(*value),
                 _ => None,
@@ -101,8 +101,8 @@ fn array(kind: &ColumnType, cells: &[&Cell<'_>]) -> Result<ArrayRef, ArrowError>
             let scale = i8::try_from(*scale).unwrap_or(i8::MAX);
             Arc::new(digits.with_precision_and_scale(*precision, scale)?)
         }
-        ColumnType::List(items) => Arc::new(list(items, cells)?),
-        ColumnType::Struct(columns) => Arc::new(structure(columns, cells)?),
+        ParquetType::List(items) => Arc::new(list(items, cells)?),
+        ParquetType::Struct(columns) => Arc::new(structure(columns, cells)?),
     })
 }
 
@@ -117,7 +117,7 @@ fn present(cells: &[&Cell<'_>]) -> NullBuffer {
     cells.iter().map(|cell| !matches!(cell, Cell::Null)).collect()
 }
 
-fn list(items: &ColumnType, cells: &[&Cell<'_>]) -> Result<ListArray, ArrowError> {
+fn list(items: &ParquetType, cells: &[&Cell<'_>]) -> Result<ListArray, ArrowError> {
     let inner = |cell: &&'_ Cell<'_>| match cell {
         Cell::List(cells) => cells.len(),
         _ => 0,
@@ -132,7 +132,7 @@ fn list(items: &ColumnType, cells: &[&Cell<'_>]) -> Result<ListArray, ArrowError
     ListArray::try_new(item_field(items), offsets, array(items, &values)?, Some(present(cells)))
 }
 
-fn structure(columns: &[Column], cells: &[&Cell<'_>]) -> Result<StructArray, ArrowError> {
+fn structure(columns: &[ParquetColumn], cells: &[&Cell<'_>]) -> Result<StructArray, ArrowError> {
     let arrays = columns.iter().enumerate().map(|(at, column)| {
         let values: Vec<&Cell<'_>> = cells
             .iter()

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::learn::{Places, is_typed, list};
-use crate::config::{Column, ColumnType};
+use crate::config::{ParquetColumn, ParquetType};
 use crate::http::printable;
 use crate::load::files::record::{Fields, instant, text};
 use crate::load::files::time::Day;
@@ -29,12 +29,15 @@ pub(super) enum Cell<'a> {
 }
 
 /// A record's cells, one per column, or why it does not fit, with its field: `a.b[1]: …`.
-pub(super) fn row<'a>(columns: &[Column], fields: &Fields<'a>) -> Result<Vec<Cell<'a>>, String> {
+pub(super) fn row<'a>(
+    columns: &[ParquetColumn],
+    fields: &Fields<'a>,
+) -> Result<Vec<Cell<'a>>, String> {
     object(columns, fields).map_err(|reason| reason[1..].to_owned())
 }
 
 /// As [`row`], with a point before the reason.
-fn object<'a>(columns: &[Column], fields: &Fields<'a>) -> Result<Vec<Cell<'a>>, String> {
+fn object<'a>(columns: &[ParquetColumn], fields: &Fields<'a>) -> Result<Vec<Cell<'a>>, String> {
     let mut cells = vec![Cell::Null; columns.len()];
     let places = Places::new(columns);
     for (hint, (name, value)) in fields.0.iter().enumerate() {
@@ -61,24 +64,24 @@ fn step(name: &str) -> String {
     format!(".{}", printable(name.as_bytes(), 60))
 }
 
-fn cell<'a>(kind: &ColumnType, value: &'a RawValue) -> Result<Cell<'a>, String> {
+fn cell<'a>(kind: &ParquetType, value: &'a RawValue) -> Result<Cell<'a>, String> {
     let raw = value.get();
     if raw == "null" {
         return Ok(Cell::Null);
     }
     let cell = match kind {
-        ColumnType::Boolean => raw.parse().ok().map(Cell::Boolean),
-        ColumnType::Int64 => whole(raw).map(Cell::Int),
-        ColumnType::Float64 => float(raw).map(Cell::Float),
-        ColumnType::String => text(value).map(Cell::Text),
-        ColumnType::Json => Some(Cell::Text(Cow::Borrowed(raw))),
-        ColumnType::Timestamp => instant(value).map(Cell::Int),
-        ColumnType::Date => text(value).and_then(|text| Day::parse(&text)?.days()).map(Cell::Int),
-        ColumnType::Decimal { precision, scale } => {
+        ParquetType::Boolean => raw.parse().ok().map(Cell::Boolean),
+        ParquetType::Int64 => whole(raw).map(Cell::Int),
+        ParquetType::Float64 => float(raw).map(Cell::Float),
+        ParquetType::String => text(value).map(Cell::Text),
+        ParquetType::Json => Some(Cell::Text(Cow::Borrowed(raw))),
+        ParquetType::Timestamp => instant(value).map(Cell::Int),
+        ParquetType::Date => text(value).and_then(|text| Day::parse(&text)?.days()).map(Cell::Int),
+        ParquetType::Decimal { precision, scale } => {
             let digits = text(value).unwrap_or(Cow::Borrowed(raw));
             decimal(&digits, *precision, *scale).map(Cell::Decimal)
         }
-        ColumnType::List(items) if raw.starts_with('[') => {
+        ParquetType::List(items) if raw.starts_with('[') => {
             let item = |(at, item)| cell(items, item).map_err(|reason| format!("[{at}]{reason}"));
             return list(value)
                 .into_iter()
@@ -87,11 +90,11 @@ fn cell<'a>(kind: &ColumnType, value: &'a RawValue) -> Result<Cell<'a>, String> 
                 .collect::<Result<_, _>>()
                 .map(Cell::List);
         }
-        ColumnType::Struct(columns) => match Fields::of(raw.as_bytes()) {
+        ParquetType::Struct(columns) => match Fields::of(raw.as_bytes()) {
             Some(fields) => return object(columns, &fields).map(Cell::Struct),
             None => None,
         },
-        ColumnType::List(_) => None,
+        ParquetType::List(_) => None,
     };
     cell.ok_or_else(|| {
         let shown = printable(raw.as_bytes(), 60);
@@ -165,13 +168,13 @@ fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
     use super::{Cell, decimal, row};
-    use crate::config::{Column, ColumnText};
+    use crate::config::{ParquetColumn, ParquetTypeText};
     use crate::load::files::record::Fields;
 
     fn one(kind: &str, value: &str) -> Result<Cell<'static>, String> {
-        let kind = kind.parse::<ColumnText>().unwrap().0;
+        let kind = kind.parse::<ParquetTypeText>().unwrap().0;
         let record: &'static str = Box::leak(format!("{{\"a\":{value}}}").into_boxed_str());
-        let columns = [Column { name: "a".to_owned(), kind }];
+        let columns = [ParquetColumn { name: "a".to_owned(), kind }];
         row(&columns, &Fields::of(record.as_bytes()).unwrap()).map(|mut cells| cells.remove(0))
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::config::{Column, ColumnType};
+use crate::config::{ParquetColumn, ParquetType};
 use crate::load::files::record::Fields;
 
 /// Objects whose keys are data would make columns without end.
@@ -15,7 +15,11 @@ const COLUMNS_MAX: usize = 2000;
 const DEPTH_MAX: usize = 16;
 
 /// `kept` and the columns that `rows` add, without the field `left_out`.
-pub(super) fn learn(kept: &[Column], rows: &[&[u8]], left_out: Option<&str>) -> Vec<Column> {
+pub(super) fn learn(
+    kept: &[ParquetColumn],
+    rows: &[&[u8]],
+    left_out: Option<&str>,
+) -> Vec<ParquetColumn> {
     let mut columns = kept.to_vec();
     let mut learning = Learning { room: COLUMNS_MAX.saturating_sub(leaves(kept)) };
     for row in rows {
@@ -29,14 +33,14 @@ pub(super) fn learn(kept: &[Column], rows: &[&[u8]], left_out: Option<&str>) -> 
 }
 
 /// How many columns a reader sees below these.
-pub(super) fn leaves(columns: &[Column]) -> usize {
+pub(super) fn leaves(columns: &[ParquetColumn]) -> usize {
     columns.iter().map(|column| leaves_of(&column.kind)).sum()
 }
 
-fn leaves_of(kind: &ColumnType) -> usize {
+fn leaves_of(kind: &ParquetType) -> usize {
     match kind {
-        ColumnType::Struct(columns) => leaves(columns),
-        ColumnType::List(items) => leaves_of(items),
+        ParquetType::Struct(columns) => leaves(columns),
+        ParquetType::List(items) => leaves_of(items),
         _ => 1,
     }
 }
@@ -48,14 +52,14 @@ pub(super) fn is_typed(value: &RawValue) -> bool {
 
 /// The place of each name; of a few columns looking is faster.
 pub(super) struct Places<'c> {
-    columns: &'c [Column],
+    columns: &'c [ParquetColumn],
     by_name: Option<HashMap<&'c str, usize>>,
 }
 
 impl<'c> Places<'c> {
-    pub(super) fn new(columns: &'c [Column]) -> Places<'c> {
+    pub(super) fn new(columns: &'c [ParquetColumn]) -> Places<'c> {
         const FEW: usize = 64;
-        let place = |(index, column): (usize, &'c Column)| (column.name.as_str(), index);
+        let place = |(index, column): (usize, &'c ParquetColumn)| (column.name.as_str(), index);
         let by_name =
             (columns.len() > FEW).then(|| columns.iter().enumerate().map(place).collect());
         Places { columns, by_name }
@@ -83,8 +87,8 @@ impl Learning {
     /// whose types stay.
     fn fields(
         &mut self,
-        columns: &mut Vec<Column>,
-        kept: &[Column],
+        columns: &mut Vec<ParquetColumn>,
+        kept: &[ParquetColumn],
         fields: &Fields<'_>,
         depth: usize,
     ) {
@@ -99,7 +103,7 @@ impl Learning {
                     self.widen(&mut kind, None, value, depth);
                     let Some(room) = self.room.checked_sub(leaves_of(&kind)) else { continue };
                     self.room = room;
-                    columns.push(Column { name: name.clone().into_owned(), kind });
+                    columns.push(ParquetColumn { name: name.clone().into_owned(), kind });
                 }
             }
         }
@@ -108,30 +112,30 @@ impl Learning {
     /// Lets `kind` hold `value` too, as far as `kept` allows.
     fn widen(
         &mut self,
-        kind: &mut ColumnType,
-        kept: Option<&ColumnType>,
+        kind: &mut ParquetType,
+        kept: Option<&ParquetType>,
         value: &RawValue,
         depth: usize,
     ) {
         let text = value.get();
         match kind {
-            ColumnType::Int64
-                if kept.is_none() && infer(value, depth) == Some(ColumnType::Float64) =>
-            {
-                *kind = ColumnType::Float64;
+            ParquetType::Int64 if kept.is_none() => {
+                if infer(value, depth) == Some(ParquetType::Float64) {
+                    *kind = ParquetType::Float64;
+                }
             }
-            ColumnType::Struct(columns) if text.starts_with('{') && depth > 0 => {
+            ParquetType::Struct(columns) if text.starts_with('{') && depth > 0 => {
                 let kept = match kept {
-                    Some(ColumnType::Struct(kept)) => kept.as_slice(),
+                    Some(ParquetType::Struct(kept)) => kept.as_slice(),
                     _ => &[],
                 };
                 if let Some(fields) = Fields::of(text.as_bytes()) {
                     self.fields(columns, kept, &fields, depth - 1);
                 }
             }
-            ColumnType::List(items) if text.starts_with('[') && depth > 0 => {
+            ParquetType::List(items) if text.starts_with('[') && depth > 0 => {
                 let kept = match kept {
-                    Some(ColumnType::List(kept)) => Some(&**kept),
+                    Some(ParquetType::List(kept)) => Some(&**kept),
                     _ => None,
                 };
                 for item in list(value) {
@@ -149,30 +153,30 @@ pub(super) fn list(value: &RawValue) -> Vec<&RawValue> {
 }
 
 /// The type of a value on its own.
-fn infer(value: &RawValue, depth: usize) -> Option<ColumnType> {
+fn infer(value: &RawValue, depth: usize) -> Option<ParquetType> {
     let text = value.get();
     match text.as_bytes().first()? {
-        b'"' => Some(ColumnType::String),
-        b't' | b'f' => Some(ColumnType::Boolean),
+        b'"' => Some(ParquetType::String),
+        b't' | b'f' => Some(ParquetType::Boolean),
         b'n' => None,
         b'[' => {
             let inner = depth.checked_sub(1)?;
             let items = list(value).into_iter().find_map(|item| infer(item, inner));
-            items.map(|items| ColumnType::List(Box::new(items)))
+            items.map(|items| ParquetType::List(Box::new(items)))
         }
         b'{' => {
             let inner = depth.checked_sub(1)?;
-            let mut columns: Vec<Column> = Vec::new();
+            let mut columns: Vec<ParquetColumn> = Vec::new();
             for (name, value) in Fields::of(text.as_bytes())?.0 {
                 let kind = infer(value, inner);
                 if let Some(kind) = kind.filter(|_| columns.iter().all(|c| c.name != name)) {
-                    columns.push(Column { name: name.into_owned(), kind });
+                    columns.push(ParquetColumn { name: name.into_owned(), kind });
                 }
             }
-            (!columns.is_empty()).then_some(ColumnType::Struct(columns))
+            (!columns.is_empty()).then_some(ParquetType::Struct(columns))
         }
-        _ if text.parse::<i64>().is_ok() => Some(ColumnType::Int64),
-        _ => Some(ColumnType::Float64),
+        _ if text.parse::<i64>().is_ok() => Some(ParquetType::Int64),
+        _ => Some(ParquetType::Float64),
     }
 }
 
@@ -180,15 +184,15 @@ fn infer(value: &RawValue, depth: usize) -> Option<ColumnType> {
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
     use super::{learn, leaves};
-    use crate::config::Column;
+    use crate::config::ParquetColumn;
 
-    fn learned(kept: &[Column], rows: &[&str]) -> Vec<Column> {
+    fn learned(kept: &[ParquetColumn], rows: &[&str]) -> Vec<ParquetColumn> {
         let rows: Vec<&[u8]> = rows.iter().map(|row| row.as_bytes()).collect();
         learn(kept, &rows, None)
     }
 
-    fn json(columns: &[Column]) -> String {
-        let shown = |c: &Column| {
+    fn json(columns: &[ParquetColumn]) -> String {
+        let shown = |c: &ParquetColumn| {
             format!("{}:{}", c.name, serde_json::to_string(&c.kind).unwrap().replace('"', ""))
         };
         columns.iter().map(shown).collect::<Vec<_>>().join(" ")

@@ -25,7 +25,7 @@ use super::files::partition::Partition;
 use super::files::record::Fields;
 use super::kinds::SinkHome;
 use crate::batch::Payload;
-use crate::config::{Column, ParquetCompression, ParquetLoad};
+use crate::config::{ParquetColumn, ParquetCompression, ParquetLoad};
 
 /// Cells held at once on the way to columns; what bounds memory beside the batch itself.
 const CELLS_MAX: usize = 1 << 18;
@@ -85,7 +85,7 @@ impl ParquetFiles {
         payload: &Payload,
         rows: &[&[u8]],
         indices: &[usize],
-        columns: &[Column],
+        columns: &[ParquetColumn],
         failed: &mut Vec<FailedRecord>,
     ) -> Result<Option<Bytes>, ParquetError> {
         let schema = arrays::schema(columns);
@@ -110,7 +110,11 @@ impl ParquetFiles {
         Ok((written > 0).then(|| Bytes::from(bytes)))
     }
 
-    fn cells<'a>(&self, record: &'a [u8], columns: &[Column]) -> Result<Vec<Cell<'a>>, String> {
+    fn cells<'a>(
+        &self,
+        record: &'a [u8],
+        columns: &[ParquetColumn],
+    ) -> Result<Vec<Cell<'a>>, String> {
         let mut fields = Fields::of(record).ok_or("the record is not an object")?;
         if columns.is_empty() {
             return Err("no record so far has a value to make a column of".to_owned());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::learn::learn;
-use crate::config::{Column, ColumnText};
+use crate::config::{ParquetColumn, ParquetTypeText};
 use crate::load::files::FilesError;
 use crate::load::unix_seconds;
 use crate::spool::{Directory, NewFile, WriteError, create_durably, write_durably};
@@ -16,7 +16,7 @@ use crate::spool::{Directory, NewFile, WriteError, create_durably, write_durably
 /// What the file holds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Kept {
-    columns: Vec<Column>,
+    columns: Vec<ParquetColumn>,
 }
 
 /// The columns so far, and where they are kept.
@@ -24,7 +24,7 @@ struct Kept {
 pub(super) struct KeptSchema {
     directory: PathBuf,
     file: String,
-    columns: Mutex<Arc<[Column]>>,
+    columns: Mutex<Arc<[ParquetColumn]>>,
 }
 
 impl KeptSchema {
@@ -33,7 +33,7 @@ impl KeptSchema {
     pub(super) fn open(
         state: &Path,
         sink: &str,
-        said: &BTreeMap<String, ColumnText>,
+        said: &BTreeMap<String, ParquetTypeText>,
     ) -> Result<KeptSchema, FilesError> {
         let file = format!("{sink}.schema.json");
         let path = state.join(&file);
@@ -43,9 +43,10 @@ impl KeptSchema {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
             Err(error) => return Err(FilesError::Schema { path, reason: error.to_string() }),
         };
-        let said_columns = said
-            .iter()
-            .map(|(name, ColumnText(kind))| Column { name: name.clone(), kind: kind.clone() });
+        let said_columns = said.iter().map(|(name, ParquetTypeText(kind))| ParquetColumn {
+            name: name.clone(),
+            kind: kind.clone(),
+        });
         let others = kept.columns.into_iter().filter(|column| !said.contains_key(&column.name));
         let columns = said_columns.chain(others).collect();
         Ok(KeptSchema { directory: state.to_owned(), file, columns: Mutex::new(columns) })
@@ -58,7 +59,7 @@ impl KeptSchema {
         &self,
         rows: &[&[u8]],
         left_out: Option<&str>,
-    ) -> Result<Arc<[Column]>, WriteError> {
+    ) -> Result<Arc<[ParquetColumn]>, WriteError> {
         let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
         let learned = learn(&columns, rows, left_out);
         if learned != columns[..] {
@@ -68,7 +69,7 @@ impl KeptSchema {
         Ok(columns.clone())
     }
 
-    fn keep(&self, columns: &[Column]) -> Result<(), WriteError> {
+    fn keep(&self, columns: &[ParquetColumn]) -> Result<(), WriteError> {
         let path = self.directory.join(&self.file);
         let failed = |error| WriteError::new("keep the schema in", &path, error);
         let kept = Kept { columns: columns.to_vec() };
@@ -87,7 +88,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::KeptSchema;
-    use crate::config::ColumnType;
+    use crate::config::ParquetType;
 
     #[test]
     fn columns_outlive_the_process_and_what_is_said_holds() {
@@ -100,12 +101,12 @@ mod tests {
         assert_eq!(first.len(), 2);
         let again = open(&none).unwrap().learn(&[br#"{"a":"text","b":true}"#], None).unwrap();
         assert_eq!(again[..2], first[..]);
-        assert_eq!(again[2].kind, ColumnType::Boolean);
+        assert_eq!(again[2].kind, ParquetType::Boolean);
 
         let said = BTreeMap::from([("a".to_owned(), "decimal(9,2)".parse().unwrap())]);
         let columns = open(&said).unwrap().learn(&[b"{}"], None).unwrap();
         assert_eq!(columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "s", "b"]);
-        assert_eq!(columns[0].kind, ColumnType::Decimal { precision: 9, scale: 2 });
+        assert_eq!(columns[0].kind, ParquetType::Decimal { precision: 9, scale: 2 });
 
         std::fs::write(state.join("s.schema.json"), "{").unwrap();
         assert!(open(&none).unwrap_err().to_string().contains("s.schema.json"));

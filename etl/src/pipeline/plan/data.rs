@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::intake::Begin;
 use super::super::keeper::Progress;
 use super::super::rows::DataFile;
-use super::{Plan, Source, digest, sink_names};
+use super::{Plan, Source, digest, limits, sink_names};
 use crate::batch::new_run_id;
 use crate::checkpoint::{InputState, Place, Places, State};
 use crate::config::{CsvSource, Pipeline};
@@ -186,18 +186,12 @@ fn abandoned(known: &InputState, name: &str) -> String {
 
 /// Everything in the configuration that shapes the batches of a data file.
 fn rows_digest(pipeline: &Pipeline, csv: &CsvSource) -> String {
-    let sinks = |loads: &[crate::config::Load]| -> Vec<serde_json::Value> {
-        let limits = |load: &crate::config::Load| {
-            let batch = load.limits();
-            json!([load.sink_name(), batch.records, batch.bytes.0])
-        };
-        loads.iter().map(limits).collect()
-    };
+    let [raw, load] = limits(pipeline);
     digest(&json!([
         "rows 1",
         [json!(csv.header), json!(csv.columns), json!(csv.delimiter), json!(csv.numbers)],
         pipeline.transform,
-        sinks(&pipeline.raw),
-        sinks(&pipeline.load),
+        raw,
+        load,
     ]))
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod hostile;
+mod journey;
 mod kept;
 mod legacy;
 mod model;

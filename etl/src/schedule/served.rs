@@ -1,0 +1,271 @@
+//! One pipeline that is served, as everybody may look at it: its configuration, what it
+//! is doing, what came of its runs. A run's insides are only looked at under the lock
+//! and let go of with its end: whoever kept them would keep its spool locked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::spools::{SinkSpool, Spools};
+use super::timing::Moment;
+use super::totals::{Durations, Totals, progress};
+use crate::config::Loaded;
+use crate::history::RunRecord;
+use crate::load::unix_seconds;
+use crate::pipeline::{REJECTED, RunWatch};
+use crate::telemetry::{BooksSnapshot, SinkHealth, Watch};
+
+/// One pipeline that is served.
+#[derive(Debug)]
+pub struct Served {
+    /// The pipeline's name.
+    pub name: String,
+    /// None when it is served no more.
+    config: watch::Sender<Option<Arc<Loaded>>>,
+    inner: Mutex<Inner>,
+    spools: Mutex<Spools>,
+}
+
+/// What a pipeline is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// It waits until it is due.
+    #[default]
+    Waiting,
+    /// It runs.
+    Running {
+        /// The run.
+        run_id: String,
+        /// Since when, Unix seconds.
+        since: u64,
+        /// How long nothing has moved.
+        idle: Duration,
+    },
+    /// A run did not end well and is tried again.
+    Retrying,
+    /// It has no schedule and has had its run.
+    Ended,
+}
+
+/// Everything there is to know of a pipeline at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// What it is doing.
+    pub activity: Activity,
+    /// When it is due next.
+    pub due: Option<Moment>,
+    /// Whether a run waits for the end of the one that is going on.
+    pub queued: bool,
+    /// Books of all runs of this process.
+    pub totals: Totals,
+    /// Books of the run that is going on.
+    pub running: Option<BooksSnapshot>,
+    /// The last run that is over, of an earlier process perhaps.
+    pub last: Option<RunRecord>,
+    /// When the last run that ended well ended, Unix seconds.
+    pub last_success: Option<u64>,
+    /// How its sinks are, or were when the last run ended.
+    pub sinks: Vec<SinkHealth>,
+    /// What its spools hold.
+    pub spools: BTreeMap<String, SinkSpool>,
+    /// Runs by their result.
+    pub results: BTreeMap<String, u64>,
+    /// How long runs took.
+    pub durations: Durations,
+    /// Runs whose source was read to its end.
+    pub extractions: u64,
+    /// Due runs that were not begun because one was going on.
+    pub skipped: u64,
+    /// Due runs that nobody was there to begin.
+    pub missed: u64,
+    /// Runs that were tried again.
+    pub retries: u64,
+    /// How late the last run began.
+    pub lag: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// All but what is taken from the run that is going on.
+    figures: Figures,
+    run: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    watch: RunWatch,
+    /// Dead letters when it began, per sink.
+    dead_before: BTreeMap<String, u64>,
+    progress: u64,
+    moved: Instant,
+}
+
+impl Served {
+    /// A pipeline to be served, with what is known of its past.
+    #[must_use]
+    pub fn new(loaded: Arc<Loaded>, past: &[RunRecord]) -> Served {
+        let good = past.iter().rev().find(|run| run.exit == 0);
+        let figures = Figures {
+            last: past.last().cloned(),
+            last_success: good.map(|run| run.began.saturating_add(run.seconds as u64)),
+            ..Figures::default()
+        };
+        Served {
+            name: loaded.pipeline.name.clone(),
+            config: watch::Sender::new(Some(loaded)),
+            inner: Mutex::new(Inner { figures, run: None }),
+            spools: Mutex::default(),
+        }
+    }
+
+    /// The configuration that the next run has; none when there will be none.
+    #[must_use]
+    pub fn loaded(&self) -> Option<Arc<Loaded>> {
+        self.config.borrow().clone()
+    }
+
+    /// Puts another configuration in force for the next run, or ends the serving.
+    pub fn configure(&self, loaded: Option<Arc<Loaded>>) {
+        self.config.send_replace(loaded);
+    }
+
+    /// Sees changes of the configuration.
+    pub(super) fn changes(&self) -> watch::Receiver<Option<Arc<Loaded>>> {
+        self.config.subscribe()
+    }
+
+    /// Changes some of the figures.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Figures)) {
+        change(&mut self.inner().figures);
+    }
+
+    /// A run begins. `spools` is what they held just before.
+    pub(super) fn begins(
+        &self,
+        run_id: &str,
+        watch: RunWatch,
+        spools: &BTreeMap<String, SinkSpool>,
+    ) {
+        let mut inner = self.inner();
+        inner.figures.activity = Activity::Running {
+            run_id: run_id.to_owned(),
+            since: unix_seconds(),
+            idle: Duration::ZERO,
+        };
+        let dead_before = spools.iter().map(|(sink, spool)| (sink.clone(), spool.dead_records));
+        inner.run = Some(Current {
+            progress: progress(&watch.books()),
+            dead_before: dead_before.collect(),
+            watch,
+            moved: Instant::now(),
+        });
+    }
+
+    /// A run is over; its books are added up. Nothing of it is held after this.
+    pub(super) fn ended(&self, books: Option<&BooksSnapshot>, record: RunRecord) {
+        let mut inner = self.inner();
+        let run = inner.run.take();
+        let figures = &mut inner.figures;
+        if let Some(run) = run {
+            figures.sinks = run.watch.sinks();
+        }
+        if let Some(books) = books {
+            figures.totals.add(books);
+            figures.durations.add(record.seconds);
+        }
+        if record.exit == 0 {
+            figures.last_success = Some(unix_seconds());
+        }
+        *figures.results.entry(record.result.clone()).or_default() += 1;
+        figures.activity = Activity::Waiting;
+        figures.last = Some(record);
+        drop(inner);
+        self.lock_spools().forget();
+    }
+
+    /// Notes whether the run that is going on has moved.
+    pub(super) fn look(&self) {
+        let mut inner = self.inner();
+        if let Some(run) = &mut inner.run {
+            let now = progress(&run.watch.books());
+            if now != run.progress {
+                run.progress = now;
+                run.moved = Instant::now();
+            }
+        }
+    }
+
+    /// Requests of the run that is going on that are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let inner = self.inner();
+        let books = inner.run.as_ref().map(|run| run.watch.books());
+        books.map_or(0, |books| books.sinks.iter().map(|sink| sink.in_flight).sum())
+    }
+
+    /// What the spools hold, looked at from outside. Blocks.
+    pub(super) fn spools(&self, data_dir: &Path) -> BTreeMap<String, SinkSpool> {
+        self.lock_spools().look(data_dir, &self.name)
+    }
+
+    /// Everything there is to know now. Blocks: it may look at the spools' files.
+    #[must_use]
+    pub fn figures(&self, data_dir: &Path) -> Figures {
+        let mut figures = {
+            let inner = self.inner();
+            let mut figures = inner.figures.clone();
+            if let Some(run) = &inner.run {
+                add_running(&mut figures, run);
+            }
+            figures
+        };
+        if figures.running.is_none() {
+            figures.spools = self.spools(data_dir);
+        }
+        // A configured sink has figures, also before its first run.
+        let loaded = self.loaded();
+        let pipeline = loaded.as_ref().map(|loaded| &loaded.pipeline);
+        for load in pipeline.into_iter().flat_map(|it| it.raw.iter().chain(&it.load)) {
+            figures.totals.sinks.entry(load.sink_name().to_owned()).or_default();
+            figures.spools.entry(load.sink_name().to_owned()).or_default();
+        }
+        figures.spools.entry(REJECTED.to_owned()).or_default();
+        figures
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_spools(&self) -> MutexGuard<'_, Spools> {
+        self.spools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes what only the run that is going on knows.
+fn add_running(figures: &mut Figures, run: &Current) {
+    let books = run.watch.books();
+    figures.totals.add(&books);
+    figures.sinks = run.watch.sinks();
+    if let Activity::Running { idle, .. } = &mut figures.activity {
+        *idle = run.moved.elapsed();
+    }
+    let now = unix_seconds();
+    let before = |sink: &str| run.dead_before.get(sink).copied().unwrap_or(0);
+    for ((name, usage), sink) in run.watch.spools().into_iter().zip(&books.sinks) {
+        let dead = sink.dead_lettered + sink.replay_dead_lettered;
+        let spool = SinkSpool {
+            bytes: usage.bytes,
+            batches: usage.batches,
+            oldest_since: usage.oldest.map(|age| now.saturating_sub(age.as_secs())),
+            dead_records: before(&name) + dead,
+        };
+        figures.spools.insert(name, spool);
+    }
+    let dead_records = before(REJECTED) + books.rejected;
+    figures.spools.insert(REJECTED.to_owned(), SinkSpool { dead_records, ..SinkSpool::default() });
+    figures.running = Some(books);
+}
