@@ -119,10 +119,10 @@ impl Learning {
     ) {
         let text = value.get();
         match kind {
-            ParquetType::Int64 if kept.is_none() => {
-                if infer(value, depth) == Some(ParquetType::Float64) {
-                    *kind = ParquetType::Float64;
-                }
+            ParquetType::Int64
+                if kept.is_none() && infer(value, depth) == Some(ParquetType::Float64) =>
+            {
+                *kind = ParquetType::Float64;
             }
             ParquetType::Struct(columns) if text.starts_with('{') && depth > 0 => {
                 let kept = match kept {
