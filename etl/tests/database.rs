@@ -318,7 +318,7 @@ fn what_passes_is_waited_for_and_what_does_not_is_refused_with_a_remedy() {
     let database = Database::Server(Box::new(server));
     let Database::Server(server) = &database else { return };
     let without = NUMBERS.replace("create: true", "create: false");
-    pipeline(&bench, &numbers(500), &without, "timeout: 1s\n    batch: { records: 100 }");
+    pipeline(&bench, &numbers(500), &without, "timeout: 5s\n    batch: { records: 100 }");
 
     // No table: everything is kept, and the remedy is said.
     let ran = run_with(&bench, &server.url(), &[]).exits(75);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use etl::batch::Rows;
 use etl::extract::{Extractor, Target};
-use etl::transform::{Chain, Scratch, Verdict};
+use etl::transform::{Chain, RunFacts, Scratch, Verdict};
 use serde_json::{Value, json};
 
 /// The running exporter; ends with the test, however that ends.
@@ -77,7 +77,9 @@ async fn a_real_node_exporter_gives_percentages_for_every_cpu() {
         .lines()
         .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
         .count();
-    let chain = Chain::new(&serde_json::from_value::<Vec<_>>(json!(["cpu_indicators"])).unwrap());
+    let steps: Vec<_> = serde_json::from_value(json!(["cpu_indicators"])).unwrap();
+    let facts = RunFacts { pipeline: "p", run_id: "9f3a61c06920a000" };
+    let chain = Chain::new(&steps, facts).unwrap();
     for poll in 0..2 {
         let started = Instant::now();
         let mut rows = Rows::default();

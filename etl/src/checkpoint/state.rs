@@ -52,6 +52,9 @@ pub struct InputState {
     pub cuts: BTreeMap<String, Vec<u64>>,
     /// Rejected records before this one are written down.
     pub rejects_until: u64,
+    /// The record that the run began with; later ones only where a file had grown.
+    #[serde(default)]
+    pub from: u64,
 }
 
 /// A place in a data file, or in what stands for one.
@@ -241,6 +244,7 @@ pub(super) mod tests {
             .into(),
             cuts: [("http".to_owned(), vec![50])].into(),
             rejects_until: 44,
+            from: 40,
         };
         let mut settled = Targets::default();
         settled.insert(3);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report, Step};
+use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report};
 use crate::exit::Exit;
 use crate::schedule::expand;
 
@@ -85,11 +85,7 @@ pub fn journey(pipeline: &Pipeline) -> String {
         let kind = if extract.http.is_some() { "http" } else { "simulated" };
         stations.push(format!("{kind} extract ({} workers)", extract.workers));
     }
-    for step in &pipeline.transform {
-        stations.push(match step {
-            Step::CpuIndicators => "cpu_indicators".to_owned(),
-        });
-    }
+    stations.extend(pipeline.transform.iter().map(|step| step.name().to_owned()));
     let sinks: Vec<&str> = pipeline.load.iter().map(|load| load.sink_name()).collect();
     stations.push(sinks.join(", "));
     let mut line = format!("{}: {}", pipeline.name, stations.join(" -> "));

@@ -32,11 +32,12 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node, outcome: &Outcome) -> Vec<
     rules.errors
 }
 
+/// The rules at work. Those of transform steps are in `rules_steps`.
 pub(super) struct Rules<'a> {
-    root: &'a Node,
+    pub(super) root: &'a Node,
     tainted: &'a BTreeSet<String>,
     origins: &'a BTreeMap<String, (Extent, Vec<String>)>,
-    errors: Vec<Diagnostic>,
+    pub(super) errors: Vec<Diagnostic>,
 }
 
 impl Rules<'_> {
@@ -56,6 +57,7 @@ impl Rules<'_> {
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
         }
+        self.steps(&pipeline.transform);
         let mut names = BTreeMap::new();
         for (list, loads) in [("raw", &pipeline.raw), ("load", &pipeline.load)] {
             for (index, load) in loads.iter().enumerate() {
@@ -291,13 +293,13 @@ impl Rules<'_> {
     }
 
     /// Whether a variable took part in a value, or in one below it: then it is not to be shown.
-    fn holds_variable(&self, key: &str) -> bool {
+    pub(super) fn holds_variable(&self, key: &str) -> bool {
         let mut below = self.origins.iter().filter(|(inner, _)| covers(key, inner));
         below.any(|(_, (_, variables))| !variables.is_empty())
     }
 
     /// Whether a key or one of its parents is already reported.
-    fn is_tainted(&self, key: &str) -> bool {
+    pub(super) fn is_tainted(&self, key: &str) -> bool {
         let parents = key.match_indices('.').map(|(at, _)| &key[..at]);
         parents.chain(["", key]).any(|part| self.tainted.contains(part))
     }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::mask::quoted;
 use super::pipeline::{ColumnType, NAME_PATTERN, ParquetTypeText, is_name};
-use super::schema::{choices, resolve, type_of};
+use super::schema::{choices, forms, resolve, type_of};
 use super::suggest::one_of;
 use super::tree::{Filled, Scalar};
 use super::units::{Rate, Share, Size, Span, UnitError};
@@ -78,6 +78,11 @@ pub(crate) fn expected(definition: &str, schema: &Json) -> String {
     if !names.is_empty() {
         return one_of(&names.iter().map(|choice| choice.name).collect::<Vec<_>>());
     }
+    if !forms(schema).is_empty() {
+        let forms = forms(schema).iter().map(resolve);
+        let forms: Vec<String> = forms.map(|form| expected(form.name, form.schema)).collect();
+        return forms.join(", or ");
+    }
     match (definition, type_of(schema)) {
         ("Duration", _) => "a duration such as 8s".to_owned(),
         ("Size", _) => "a size such as 1MiB".to_owned(),
@@ -106,6 +111,9 @@ pub(crate) fn placeholder(schema: &Json) -> Json {
     }
     if let Some(choice) = choices(resolved.schema).iter().find(|choice| choice.settings.is_none()) {
         return Json::from(choice.name);
+    }
+    if let [form, ..] = forms(resolved.schema) {
+        return placeholder(form);
     }
     if let Some(example) = resolved.schema["examples"].get(0) {
         return example.clone();
@@ -197,9 +205,9 @@ fn example(definition: &str, schema: &Json) -> String {
                     let default = default.as_str().map_or(default.to_string(), str::to_owned);
                     (!property["default"].is_null()).then(|| format!("{name}: {default}"))
                 });
-            with_default
-                .next()
-                .map_or_else(String::new, |entry| format!("for example {{ {entry} }}"))
+            let first = properties.and_then(|all| all.keys().next());
+            let entry = with_default.next().or_else(|| first.map(|name| format!("{name}: …")));
+            entry.map_or_else(String::new, |entry| format!("for example {{ {entry} }}"))
         }
         _ => String::new(),
     }

@@ -183,11 +183,16 @@ pub(crate) fn resolve(schema: &Json) -> Resolved<'_> {
                 continue;
             }
         }
-        let alternatives = resolved.schema["anyOf"].as_array();
-        let not_null = alternatives.and_then(|all| all.iter().find(|one| one["type"] != "null"));
-        let Some(inner) = not_null else { break };
+        let Some(alternatives) = resolved.schema["anyOf"].as_array() else { break };
+        let Some(inner) = alternatives.iter().find(|one| one["type"] != "null") else { break };
+        let or_null = alternatives.iter().any(|one| one["type"] == "null");
+        // Where a single value stands for a key, the keys are what is checked; other
+        // alternatives are forms of the same value.
+        if !or_null && inner["x-alone"].is_null() {
+            break;
+        }
         resolved.schema = inner;
-        resolved.nullable |= alternatives.into_iter().flatten().any(|one| one["type"] == "null");
+        resolved.nullable |= or_null;
     }
     let types = resolved.schema["type"].as_array();
     resolved.nullable |= types.is_some_and(|types| types.iter().any(|name| name == "null"));
@@ -220,6 +225,12 @@ pub(crate) fn kinds(schema: &Json) -> Vec<&str> {
     choices
         .filter_map(|choice| choice["required"][0].as_str().filter(|_| choice["type"].is_null()))
         .collect()
+}
+
+/// The forms a value may be written in, such as one text or a list of texts, of which
+/// each has another shape; empty for a schema with one form.
+pub(crate) fn forms(schema: &Json) -> &[Json] {
+    schema["anyOf"].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// One choice of an enumeration: a bare word, or a word with settings.

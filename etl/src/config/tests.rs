@@ -123,10 +123,7 @@ fn a_key_in_the_wrong_place_is_shown_its_place() {
         ("    compression: gzip\n", "it belongs under `http`"),
         ("    retry: { workers: 2 }\n", "it belongs one level up"),
         ("    tokn: x\n", "did you mean `token` under `http`?"),
-        (
-            "    columns: [a]\n",
-            "did you mean `source.csv.columns`, `raw.database.columns` or `raw.postgres.columns`?",
-        ),
+        ("    delimiter: x\n", "did you mean `source.csv.delimiter`?"),
     ] {
         let report = refused(&format!("{base}{extra}"));
         assert_eq!(report.errors()[0].label, label, "{report}");

@@ -69,9 +69,14 @@ impl Node {
     /// The best place for an error about a dotted key: its value, else its key,
     /// else the deepest of its parents that is there.
     pub fn locate(&self, dotted: &str) -> Extent {
+        self.locate_steps(dotted.split('.'))
+    }
+
+    /// [`Node::locate`] where a key's own name may hold dots.
+    pub fn locate_steps<'s>(&self, steps: impl IntoIterator<Item = &'s str>) -> Extent {
         let mut node = self;
         let mut best = self.extent;
-        for step in dotted.split('.') {
+        for step in steps {
             let next = match &node.value {
                 Value::Mapping(_) => node.get(step).map(|(key, node)| (Some(key), node)),
                 Value::Sequence(items) => {
@@ -88,6 +93,19 @@ impl Node {
             };
         }
         best
+    }
+
+    /// The place of a key itself, where [`Node::locate_steps`] gives that of its value.
+    pub fn locate_key<'s>(&self, steps: impl IntoIterator<Item = &'s str>) -> Option<Extent> {
+        let (mut node, mut last) = (self, None);
+        for step in steps {
+            (node, last) = match &node.value {
+                Value::Mapping(_) => node.get(step).map(|(key, node)| (node, Some(key.extent)))?,
+                Value::Sequence(items) => (items.get(step.parse::<usize>().ok()?)?, None),
+                Value::Scalar(_) => return None,
+            };
+        }
+        last
     }
 
     /// Whether a dotted key is written.

@@ -5,6 +5,7 @@
 //! bad address ten lines further down.
 
 mod choice;
+mod constant;
 mod keys;
 
 use std::collections::hash_map::Entry;
@@ -17,7 +18,7 @@ use super::mask::{only_names_a_variable, quoted};
 use super::origin::{Extent, Texts};
 use super::scalar::{self, placeholder};
 use super::schema::{
-    Choice, Resolved, allows, choices, description, kinds, pipeline_schema, resolve, type_of,
+    Choice, Resolved, allows, choices, description, forms, kinds, pipeline_schema, resolve, type_of,
 };
 use super::tree::{Filled, Key, Node, Scalar, Value};
 
@@ -102,9 +103,15 @@ struct Walk<'t> {
 impl Walk<'_> {
     /// Checks a value; `parent` is the schema one level up, for keys in the wrong place.
     fn node(&mut self, node: &Node, schema: &Json, at: &At, parent: Option<&Json>) -> Json {
-        let resolved = resolve(schema);
+        let mut resolved = resolve(schema);
         if resolved.schema["writeOnly"] == true {
             self.remember_secret(node, true);
+        }
+        if resolved.name == "Constant" {
+            return self.constant(node, at);
+        }
+        if let Some(form) = form_of(node, resolved.schema) {
+            resolved = form;
         }
         let choices = choices(resolved.schema);
         if let (Value::Scalar(_), Some(key)) = (&node.value, resolved.schema["x-alone"].as_str()) {
@@ -126,7 +133,10 @@ impl Walk<'_> {
                 let found = if matches!(found, Value::Mapping(_)) { "keys" } else { "a list" };
                 let expected = scalar::expected(resolved.name, resolved.schema);
                 let message = format!("{}: expected {expected}, found {found}", at.title());
-                let error = Diagnostic::at(node.start_extent(), message);
+                let mut error = Diagnostic::at(node.start_extent(), message);
+                if resolved.schema["additionalProperties"].is_object() {
+                    error = error.label("write it as keys: { name: value }");
+                }
                 self.fault(error, at, at.parent_section());
                 self.taint(at, resolved.schema)
             }
@@ -285,6 +295,20 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The form that has the shape of the value; none where the schema has one form only, and
+/// where no form fits.
+fn form_of<'s>(node: &Node, schema: &'s Json) -> Option<Resolved<'s>> {
+    forms(schema).iter().map(resolve).find(|form| {
+        let listed = type_of(form.schema) == "array";
+        let keyed = type_of(form.schema) == "object";
+        match &node.value {
+            Value::Scalar(_) => !listed && !keyed,
+            Value::Sequence(_) => listed,
+            Value::Mapping(_) => keyed,
+        }
+    })
 }
 
 fn names(scalar: &Scalar) -> Vec<String> {

@@ -122,6 +122,19 @@ impl Intake {
         self.add(rows, workspace)
     }
 
+    /// Whether a step remembers records that have passed.
+    pub fn remembers(&self) -> bool {
+        self.chain.remembers()
+    }
+
+    /// Lets the steps see a record that an earlier process of this run has taken in.
+    pub fn recall(&self, row: &[u8], workspace: &mut Workspace) {
+        workspace.transformed.clear();
+        let Workspace { scratch, transformed, .. } = workspace;
+        // What became of it was counted then.
+        transformed.push_with(|out| drop(self.chain.apply(row, scratch, out)));
+    }
+
     /// Counts a record that the source itself refused and writes it down.
     pub async fn reject(&self, reject: Reject) -> Sealed {
         self.books.extracted.fetch_add(1, Relaxed);

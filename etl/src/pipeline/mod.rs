@@ -32,7 +32,7 @@ use crate::source::rest::{RestClient, Waits};
 use crate::spool::{Spool, SpoolOptions};
 use crate::stop::{Stop, StopHandle, Urgency};
 use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
-use crate::transform::Chain;
+use crate::transform::{Chain, RunFacts};
 
 pub use ending::{conclude, not_begun};
 use intake::{Closed, Inlet, Intake};
@@ -127,6 +127,8 @@ impl Run {
             |load| Ok(spool_options(load)),
         )?;
         let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let facts = RunFacts { pipeline: &pipeline.name, run_id: &plan.run_id };
+        let chain = Chain::new(&pipeline.transform, facts)?;
         let span = traces::run(&pipeline.name, &plan.run_id, "run");
         let mut sinks = Vec::new();
         for (input, load, sink, spool) in ready {
@@ -136,7 +138,7 @@ impl Run {
             sinks.push((input, sink));
         }
         Ok(Run {
-            chain: Chain::new(&pipeline.transform),
+            chain,
             rejects: Rejects::start(home.join("spool").join(REJECTED), options, stop.clone())?,
             run_id: plan.run_id.clone(),
             books: Arc::new(Books::default()),

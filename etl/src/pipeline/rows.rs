@@ -1,6 +1,7 @@
 //! A data run: the source's rows are the records. One thread reads and encodes
 //! them in the file's order, so that the same file gives the same batches.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -11,6 +12,7 @@ use super::joined;
 use super::rejects::Reject;
 use crate::batch::Rows;
 use crate::checkpoint::{Place, Places};
+use crate::config::CsvSource;
 use crate::source::{CsvRows, Next, SourceError};
 use crate::stop::Stop;
 
@@ -29,6 +31,37 @@ pub(super) struct DataFile {
     pub(super) next: u64,
     pub(super) name: String,
     pub(super) places: Arc<Places>,
+    pub(super) passed: Passed,
+}
+
+/// What this run has read of the file before it was cut short.
+#[derive(Debug)]
+pub(super) struct Passed {
+    pub(super) csv: CsvSource,
+    pub(super) records: Range<u64>,
+}
+
+impl Passed {
+    /// Shows the records to the transform once more, where a step remembers what has
+    /// passed: what such a step makes of the next record must not depend on whether the
+    /// run was cut short. Nothing of it is counted or sent.
+    fn recall(&self, intake: &Intake, stop: &Stop) -> Result<(), SourceError> {
+        if self.records.is_empty() || !intake.remembers() {
+            return Ok(());
+        }
+        let mut file = CsvRows::open(&self.csv)?;
+        let (mut row, mut workspace) = (Vec::new(), Workspace::default());
+        for number in 0..self.records.end {
+            row.clear();
+            match file.next_row(&mut row)? {
+                _ if stop.asked() => break,
+                Next::End => break,
+                Next::Row if self.records.contains(&number) => intake.recall(&row, &mut workspace),
+                Next::Row | Next::Rejected(_) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl DataFile {
@@ -41,7 +74,8 @@ impl DataFile {
         stop: &Stop,
         handle: &tokio::runtime::Handle,
     ) -> Result<bool, SourceError> {
-        let read = self.read_rows(intake, progress, stop, handle);
+        let recalled = self.passed.recall(intake, stop);
+        let read = recalled.and_then(|()| self.read_rows(intake, progress, stop, handle));
         // Wherever reading ended, the last batches are cut off here.
         let position = self.file.position();
         self.places.note_all(&Place { records: self.next, position });

@@ -45,6 +45,9 @@ pub enum StartError {
         /// Its columns.
         known: String,
     },
+    /// A transform step cannot be built.
+    #[error(transparent)]
+    Transform(#[from] crate::transform::BuildError),
     /// The configuration passed its checks and still lacks something.
     #[error("{0}")]
     Incomplete(&'static str),

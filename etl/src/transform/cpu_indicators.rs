@@ -11,9 +11,6 @@ use crate::http::printable;
 use crate::source::fields::{Value, pick};
 use crate::source::json::push_string;
 
-const STEP: &str = "cpu_indicators";
-/// The most of a refused value that is shown, in bytes.
-const VALUE_MAX: usize = 64;
 /// 9999-12-31T23:59:59Z; more is milliseconds or nonsense.
 const TIMESTAMP_MAX: u64 = 253_402_300_799;
 
@@ -35,14 +32,11 @@ const INDICATORS: [&str; 5] = ["utilization", "nice", "user", "system", "irq"];
 
 /// Appends the indicators record of `row` to `out`, which is left as it was on errors.
 pub(super) fn apply(row: &[u8], out: &mut Vec<u8>) -> Result<(), StepError> {
-    let fields = pick(row, &FIELDS).map_err(|error| StepError {
-        step: STEP,
-        field: String::new(),
-        value: String::new(),
-        reason: format!(
+    let fields = pick(row, &FIELDS).map_err(|error| {
+        StepError::whole(format!(
             "the record is not a JSON object: {}",
             printable(error.to_string().as_bytes(), 100)
-        ),
+        ))
     })?;
     let mut percentages = [0.0; INDICATORS.len()];
     for (at, percentage) in percentages.iter_mut().enumerate() {
@@ -128,28 +122,15 @@ fn name<'a>(fields: &[Option<Value<'a>>]) -> Result<std::borrow::Cow<'a, str>, S
             None => return Err(refuse(field, value, "is neither text nor number")),
         }
     }
-    Err(StepError {
-        reason: "is missing, and so are hostname and ip".to_owned(),
-        ..missing("name")
-    })
+    Err(StepError::of("name", "", "is missing, and so are hostname and ip"))
 }
 
-fn missing(field: &'static str) -> StepError {
-    StepError {
-        step: STEP,
-        field: field.to_owned(),
-        value: String::new(),
-        reason: "is missing".to_owned(),
-    }
+fn missing(field: &str) -> StepError {
+    StepError::of(field, "", "is missing")
 }
 
 fn refuse(field: &str, value: Value<'_>, reason: &str) -> StepError {
-    StepError {
-        step: STEP,
-        field: field.to_owned(),
-        value: printable(value.0.as_bytes(), VALUE_MAX),
-        reason: reason.to_owned(),
-    }
+    StepError::of(field, value.0, reason)
 }
 
 #[cfg(test)]
@@ -229,7 +210,7 @@ mod tests {
         assert!(transformed(&without(&["cpu_number"])).unwrap().contains(r#""cpu_number":"0""#));
         assert_eq!(
             transformed(&without(&["hostname", "ip"])).unwrap_err(),
-            "cpu_indicators: name is missing, and so are hostname and ip"
+            "name is missing, and so are hostname and ip"
         );
     }
 
@@ -252,13 +233,10 @@ mod tests {
         ] {
             for field in ["pidle", "pnice", "puser", "psys", "pirq"] {
                 let error = transformed(&with(field, value.clone())).unwrap_err();
-                assert_eq!(error, format!("cpu_indicators: {field} {shown}"));
+                assert_eq!(error, format!("{field} {shown}"));
             }
         }
-        assert_eq!(
-            transformed(&without(&["pirq"])).unwrap_err(),
-            "cpu_indicators: pirq is missing"
-        );
+        assert_eq!(transformed(&without(&["pirq"])).unwrap_err(), "pirq is missing");
         let long = transformed(&with("pidle", json!("x".repeat(10_000)))).unwrap_err();
         assert!(long.len() < 130, "{long}");
     }
@@ -278,10 +256,7 @@ mod tests {
             let error = transformed(&with("timestamp", bad)).unwrap_err();
             assert!(error.contains("is not a time in whole unix seconds"), "{error}");
         }
-        assert_eq!(
-            transformed(&without(&["timestamp"])).unwrap_err(),
-            "cpu_indicators: timestamp is missing"
-        );
+        assert_eq!(transformed(&without(&["timestamp"])).unwrap_err(), "timestamp is missing");
     }
 
     #[test]

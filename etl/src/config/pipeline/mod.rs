@@ -39,7 +39,10 @@ pub use rest::{
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
-pub use step::Step;
+pub use step::{
+    Added, All, Cast, Concat, Constant, Dedupe, DedupeSettings, Flatten, Mask, Named, Step,
+    Timestamp, TimestampFrom, Trim,
+};
 
 /// What the name of a pipeline or sink looks like: it becomes a directory and a metric label.
 pub(crate) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,63}$";

@@ -1,12 +1,12 @@
 //! Enumerations: one of a few words, or a word with settings below it.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::super::diagnostic::{Diagnostic, Place};
 use super::super::mask::quoted;
 use super::super::origin::Extent;
 use super::super::scalar;
-use super::super::schema::Choice;
+use super::super::schema::{Choice, resolve};
 use super::super::suggest::{did_you_mean, nearest, one_of};
 use super::super::tree::{Filled, Key, Node, Scalar};
 use super::{At, Walk};
@@ -23,6 +23,9 @@ impl Walk<'_> {
         let chosen = choices.iter().find(|choice| choice.name == scalar.text);
         let error = match chosen {
             Some(choice) if choice.settings.is_none() => return Json::from(choice.name),
+            Some(Choice { name, settings: Some(settings) }) if all_optional(settings) => {
+                return Json::Object(Map::from_iter([((*name).to_owned(), json!({}))]));
+            }
             Some(choice) => {
                 let message = format!("{}: {} needs settings", at.title(), quoted(choice.name));
                 Diagnostic::at(extent, message)
@@ -30,7 +33,8 @@ impl Walk<'_> {
             }
             None => {
                 let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
-                let message = format!("{}: unknown value {}", at.title(), scalar::found(scalar));
+                let unknown = if scalar.text.is_empty() { "found" } else { "unknown value" };
+                let message = format!("{}: {unknown} {}", at.title(), scalar::found(scalar));
                 let near = match &scalar.filled {
                     Filled::AsWritten => nearest(&scalar.text, names.iter().copied()),
                     _ => Vec::new(),
@@ -71,10 +75,24 @@ impl Walk<'_> {
                 None => {
                     let message = format!("{}: unknown value {}", at.title(), quoted(&key.name));
                     let near = nearest(&key.name, names.iter().copied());
-                    Diagnostic::at(key.extent, message).label(did_you_mean(&near))
+                    let error = Diagnostic::at(key.extent, message);
+                    if near.is_empty() {
+                        error.help(format!("one of {}", one_of(&names)))
+                    } else {
+                        error.label(did_you_mean(&near))
+                    }
                 }
             },
-            _ => {
+            [(first, _), (second, _), ..] => {
+                let message = format!(
+                    "{}: {} and {} are two entries",
+                    at.title(),
+                    quoted(&first.name),
+                    quoted(&second.name)
+                );
+                Diagnostic::at(second.extent, message).label("begin a new entry with `- `")
+            }
+            [] => {
                 let message = format!("{}: expected one of {}", at.title(), one_of(&names));
                 Diagnostic::at(node.start_extent(), message)
             }
@@ -82,4 +100,10 @@ impl Walk<'_> {
         self.fault(error, at, at.section());
         self.taint(at, schema)
     }
+}
+
+/// Whether settings may all be left out, so that the word alone says enough.
+fn all_optional(settings: &Json) -> bool {
+    let schema = resolve(settings).schema;
+    schema["properties"].is_object() && schema["required"].is_null()
 }

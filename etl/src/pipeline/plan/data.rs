@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::intake::Begin;
 use super::super::keeper::Progress;
-use super::super::rows::DataFile;
+use super::super::rows::{DataFile, Passed};
 use super::{Plan, Source, digest, limits, sink_names};
 use crate::batch::new_run_id;
 use crate::checkpoint::{InputState, Place, Places, State};
@@ -77,6 +77,7 @@ pub(super) fn plan_rows(
     plan.begin.first = first.records;
     plan.resumed_from = known.map(|_| first.records);
     plan.input = input;
+    let from = known.filter(|_| same_run).map_or(first.records, |known| known.from);
     plan.starts = places.into_iter().map(|(name, place)| (name, place.records)).collect();
     let places = Arc::new(Places::new(sink_names(pipeline).count()));
     let input = InputState {
@@ -88,9 +89,12 @@ pub(super) fn plan_rows(
         sinks: known.map(|known| known.sinks.clone()).unwrap_or_default(),
         cuts: plan.cuts.clone(),
         rejects_until: plan.begin.rejects_until,
+        from,
     };
     plan.progress = Progress::Rows { places: places.clone(), input };
-    plan.source = Source::Rows(Box::new(DataFile { file, next: first.records, name, places }));
+    let next = first.records;
+    let passed = Passed { csv: csv.clone(), records: from..next };
+    plan.source = Source::Rows(Box::new(DataFile { file, next, name, places, passed }));
     Ok(plan)
 }
 
