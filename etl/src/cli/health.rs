@@ -32,7 +32,7 @@ pub fn run(args: &HealthArgs) -> Exit {
             return Exit::Internal;
         }
     };
-    let answer = runtime.block_on(timeout(PATIENCE, ask(&url)));
+    let answer = runtime.block_on(async { timeout(PATIENCE, ask(&url)).await });
     let late = || Err(format!("no answer within {}", humantime::format_duration(PATIENCE)));
     match answer.unwrap_or_else(|_| late()) {
         Ok((well, text)) => {
