@@ -2,6 +2,7 @@
 //! Nothing depends on it but people and dashboards; a line that cannot be read
 //! is passed over. What is written is durable; what is too old is taken out.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -53,6 +54,23 @@ pub struct RunRecord {
     pub replayed: u64,
     /// What went wrong, the first of each kind.
     pub errors: Vec<String>,
+    /// What each sink got of it.
+    pub sinks: BTreeMap<String, SinkRecord>,
+}
+
+/// What one sink got in a run. What a sink holds of a pipeline is, over all runs,
+/// `delivered` and `replayed_earlier` together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SinkRecord {
+    /// Records of the run that it acknowledged.
+    pub delivered: u64,
+    /// Records of the run in its spool when the run ended.
+    pub spooled: u64,
+    /// Records of the run in its dead letters.
+    pub dead_lettered: u64,
+    /// Records of earlier runs that it acknowledged out of the spool.
+    pub replayed_earlier: u64,
 }
 
 /// Where the history of `pipeline` is kept.

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "support/either.rs"]
+mod either;
 #[path = "support/lossy.rs"]
 mod lossy;
 #[path = "support/postgres.rs"]
@@ -14,56 +16,11 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use either::Database;
 use lossy::Lossy;
 use postgres::Postgres;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rusqlite::Connection;
 use support::{Bench, Ran, wait_until};
-
-/// Either database; the same pipelines run on both.
-enum Database {
-    Server(Box<Postgres>),
-    File(std::path::PathBuf),
-}
-
-impl Database {
-    fn url(&self) -> String {
-        match self {
-            Database::Server(server) => server.url(),
-            Database::File(_) => String::new(),
-        }
-    }
-
-    /// Rows as lines, columns parted by `|`.
-    fn ask(&self, sql: &str) -> String {
-        match self {
-            Database::Server(server) => server.ask(sql),
-            Database::File(file) => {
-                let connection = Connection::open(file).unwrap();
-                connection.busy_timeout(Duration::from_secs(20)).unwrap();
-                let mut statement = connection.prepare(sql).unwrap();
-                let columns = statement.column_count();
-                let rows = statement.query_map([], |row| {
-                    let texts = (0..columns).map(|at| {
-                        let value: rusqlite::types::Value = row.get(at)?;
-                        Ok(match value {
-                            rusqlite::types::Value::Null => String::new(),
-                            rusqlite::types::Value::Integer(number) => number.to_string(),
-                            rusqlite::types::Value::Text(text) => text,
-                            other => format!("{other:?}"),
-                        })
-                    });
-                    Ok(texts.collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
-                });
-                rows.unwrap().collect::<rusqlite::Result<Vec<_>>>().unwrap().join("\n")
-            }
-        }
-    }
-
-    fn number(&self, sql: &str) -> u64 {
-        self.ask(sql).parse().unwrap()
-    }
-}
 
 /// Both databases, each with a directory to run in.
 fn both() -> Vec<(Bench, Database)> {

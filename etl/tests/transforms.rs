@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "support/api.rs"]
+mod api;
 mod support;
 
 use std::collections::BTreeSet;
@@ -10,8 +12,11 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use api::{Api, answer, ok};
 use etl::config::{Environment, from_str};
 use etl::transform::{Chain, RunFacts, Scratch, Verdict};
 use mock_load_api_server::{Faults, Server};
@@ -172,6 +177,59 @@ async fn dedupe_makes_the_same_of_a_file_however_often_the_run_is_killed() {
     assert!(killed >= 2, "the runs were over too soon");
     run_to_the_end(&bench);
     each_exactly_once(&server, 10_000);
+}
+
+/// A page of records with these ids.
+fn page(ids: impl Iterator<Item = usize>) -> Vec<u8> {
+    ok(Value::from(ids.map(|id| json!({ "id": id })).collect::<Vec<_>>()).to_string())
+}
+
+/// A run that goes on remembers the keys of the pages before; and what was not there when
+/// these were read is no duplicate of itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn dedupe_makes_the_same_of_an_api_whose_run_is_cut_short() {
+    for changed in [false, true] {
+        let (sink, bench) = (mock(Faults::default()).await, Bench::new());
+        let broken = Arc::new(AtomicUsize::new(3));
+        let breaks = broken.clone();
+        // 250 ids come four times, spread over ten pages.
+        let api = Api::start(move |request| {
+            let (number, broken) = (request.number("page"), breaks.load(SeqCst));
+            let ids = ((number - 1) * 100..(number * 100).min(1_000)).map(|n| n % 250);
+            match number {
+                _ if number == broken => answer("404 Not Found", ""),
+                11.. => ok("[]"),
+                // A new record on a page that was done, and again on one that was not.
+                1 | 4 if changed && broken == 0 => page(ids.chain([999])),
+                _ => page(ids),
+            }
+        });
+        bench.write(
+            "p.yaml",
+            format!(
+                "name: p\nsource:\n  rest: {{ url: '{}', pagination: {{ page: {{}} }} }}\n\
+                 transform: [{{ dedupe: id }}]\nload:\n  - http: {{ url: '{}/load' }}\n    \
+                 batch: {{ records: 70 }}\n",
+                api.url("/"),
+                sink.url()
+            ),
+        );
+        assert_eq!(bench.run(&[]).exits(69).total("extracted"), 200);
+        assert_eq!(sink.stats().records, 200);
+        broken.store(0, SeqCst);
+        let ran = bench.run(&[]).exits(0);
+        assert_eq!(ran.total("resumed_from"), 200);
+        assert_eq!(ran.json()["balanced"], true, "{}", ran.stdout);
+        if changed {
+            // What was delivered before may come again, and nothing is missing.
+            assert!(ran.stderr.contains("has changed"), "{}", ran.stderr);
+            assert_eq!(sink.stats().unique_records, 251);
+        } else {
+            assert_eq!((ran.total("extracted"), ran.total("filtered")), (800, 750));
+            each_exactly_once(&sink, 250);
+        }
+        assert_eq!(sink.stats().conflicting_keys, 0);
+    }
 }
 
 /// Steps of a `yaml` block and the lines of the `text` block behind it.

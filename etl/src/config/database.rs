@@ -90,13 +90,18 @@ impl DatabasePlace {
                     "postgres://user@host:5432/name or sqlite:data.db",
                 ),
             }),
-            None if kind == "postgres" || (kind == "database" && load.host.is_some()) => {
+            None if kind == "postgres" || (kind == "database" && given(&load.host).is_some()) => {
                 server(Said::default(), load)
                     .map(|server| DatabasePlace::Postgres(Box::new(server)))
             }
-            None => file(load.database.as_deref().unwrap_or(DEFAULT_FILE)),
+            None => file(&given(&load.database).unwrap_or_else(|| DEFAULT_FILE.to_owned())),
         }
     }
+}
+
+/// What a key says; an empty text, as an unset variable leaves it, says nothing.
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
 }
 
 fn file(path: &str) -> Result<DatabasePlace, Problem> {
@@ -113,7 +118,6 @@ fn file(path: &str) -> Result<DatabasePlace, Problem> {
 }
 
 fn server(said: Said, load: &DatabaseLoad) -> Result<Server, Problem> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let host = said.host.or_else(|| given(&load.host)).unwrap_or_else(|| "localhost".to_owned());
     let user = said.user.or_else(|| given(&load.user)).unwrap_or_else(|| "postgres".to_owned());
     let database = said.database.or_else(|| given(&load.database)).unwrap_or_else(|| user.clone());
@@ -251,6 +255,8 @@ mod tests {
     fn the_url_decides_where_a_database_is() {
         let sqlite = |path: &str| Ok(DatabasePlace::Sqlite(PathBuf::from(path)));
         assert_eq!(place("database", json!({})), sqlite("data.db"));
+        let nothing = json!({ "url": "", "host": "", "user": "", "database": "" });
+        assert_eq!(place("database", nothing), sqlite("data.db"));
         assert_eq!(place("database", json!({ "url": "sqlite:x/y.db" })), sqlite("x/y.db"));
         assert_eq!(place("sqlite", json!({ "url": "sqlite:///var/x.db" })), sqlite("/var/x.db"));
         assert_eq!(place("sqlite", json!({ "database": "own.db" })), sqlite("own.db"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::RunEnd;
 use crate::config::Pipeline;
 use crate::exit::Exit;
-use crate::history::{self, RunRecord};
+use crate::history::{self, RunRecord, SinkRecord};
 use crate::http::printable;
 use crate::load::unix_seconds;
 use crate::spool::inspect::{self, Kind};
@@ -132,7 +132,18 @@ fn record(result: &RunResult, began: u64) -> RunRecord {
         filtered: result.books.filtered,
         replayed: sum(|sink| sink.replayed),
         errors: errors.map(|text| printable(text.as_bytes(), ERROR_BYTES_MAX)).collect(),
+        sinks: result.books.sinks.iter().map(sink_record).collect(),
     }
+}
+
+fn sink_record(sink: &SinkSnapshot) -> (String, SinkRecord) {
+    let record = SinkRecord {
+        delivered: sink.delivered,
+        spooled: sink.spooled,
+        dead_lettered: sink.dead_lettered,
+        replayed_earlier: sink.replayed_earlier,
+    };
+    (sink.name.clone(), record)
 }
 
 /// What waits in the spools of `pipeline` now, whichever run put it there. Records

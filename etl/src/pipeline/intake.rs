@@ -135,6 +135,11 @@ impl Intake {
         transformed.push_with(|out| drop(self.chain.apply(row, scratch, out)));
     }
 
+    /// Lets the steps forget the records that have passed.
+    pub fn forget(&self) {
+        self.chain.forget();
+    }
+
     /// Counts a record that the source itself refused and writes it down.
     pub async fn reject(&self, reject: Reject) -> Sealed {
         self.books.extracted.fetch_add(1, Relaxed);

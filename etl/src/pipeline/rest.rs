@@ -5,7 +5,8 @@
 //! A resumed run asks for the page of its first unsettled record again and passes over
 //! the settled ones, comparing them: an API may have changed in between. Then the page
 //! is taken from its beginning, under numbers that no record has had: rather twice
-//! than not at all.
+//! than not at all. Where a step remembers records (`dedupe`), a resumed run reads from
+//! the first page on, and shows the steps what it passes over.
 
 mod pages;
 mod records;
@@ -105,6 +106,8 @@ struct Reader<'a> {
     restart: Page,
     /// The number after the last record that was looked at.
     number: u64,
+    /// The number after the last record that the steps have seen.
+    shown: u64,
     /// Of all records before `number`.
     trace: Trace,
     high: Option<High>,
@@ -141,16 +144,19 @@ impl RestRun {
         }
     }
 }
+
 impl<'a> Reader<'a> {
     fn new(run: RestRun, client: RestClient, intake: &'a Intake, conditional: bool) -> Self {
         let pages = client.pages();
         let first = Page { ask: pages.first(), ..Page::default() };
-        let page = run.begins.clone().unwrap_or(first);
+        let begins = run.begins.clone().unwrap_or_else(|| first.clone());
+        let page = if intake.remembers() { first } else { begins.clone() };
         Reader {
             pages,
             intake,
             conditional,
-            restart: page.clone(),
+            restart: begins,
+            shown: page.first_record,
             number: page.first_record,
             trace: page.trace,
             high: page.high.clone(),

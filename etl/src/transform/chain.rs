@@ -124,6 +124,15 @@ impl Chain {
         self.steps.iter().any(|(_, step)| matches!(step, Built::Dedupe(_)))
     }
 
+    /// Forgets the records before, which are going to come again as new ones.
+    pub fn forget(&self) {
+        for (_, step) in &self.steps {
+            if let Built::Dedupe(step) = step {
+                step.forget();
+            }
+        }
+    }
+
     /// Applies all steps to `row`, one JSON object, and appends the result to `out`.
     /// On an error and when the record is filtered, `out` is left as it was.
     ///

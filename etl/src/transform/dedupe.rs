@@ -41,6 +41,13 @@ impl Dedupe {
         Dedupe { tree: Node::of_sources(paths), count: paths.len(), seen: Mutex::new(seen) }
     }
 
+    /// Begins with nothing remembered.
+    pub(super) fn forget(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.keys.clear();
+        seen.order.clear();
+    }
+
     pub(super) fn apply(&self, row: &[u8], out: &mut Vec<u8>) -> Result<Verdict, StepError> {
         let mut found = vec![None; self.count];
         find(text(row)?, &self.tree, &mut found)?;
@@ -131,6 +138,14 @@ mod tests {
         for row in [r#"{"a":1}"#, r#"{"a":1,"b":null}"#, "{}"] {
             assert!(kept(&step, row) && kept(&step, row), "{row}");
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_passes_again() {
+        let step = by(&["a"], 2);
+        assert!(kept(&step, r#"{"a":1}"#) && !kept(&step, r#"{"a":1}"#));
+        step.forget();
+        assert!(kept(&step, r#"{"a":1}"#) && !kept(&step, r#"{"a":1}"#));
     }
 
     #[test]

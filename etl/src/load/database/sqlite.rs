@@ -27,10 +27,16 @@ const PRUNED_MAX: usize = 100_000;
 
 type Job = Box<dyn FnOnce(&mut Store) + Send>;
 
+/// How long the end of a run waits until the file is closed. SQLite then puts what is in
+/// its `-wal` file into the database, which is one file again and can be copied.
+const CLOSING: Duration = Duration::from_secs(2);
+
 /// Loads batches into one table of a file.
 #[derive(Debug)]
 pub(super) struct SqliteSink {
     jobs: Sender<Job>,
+    /// Ends once the file is closed.
+    closed: Receiver<()>,
     timeout: Duration,
     target: String,
 }
@@ -68,11 +74,15 @@ impl SqliteSink {
         let (jobs, queue) = bounded(load.in_flight_max() + 1);
         let busy = load.timeout().0 * 8 / 10;
         let mut store = Store { file, table: Table::new(database), busy, open: None };
+        let (closing, closed) = bounded::<()>(0);
         std::thread::Builder::new()
             .name(format!("sqlite-{}", load.sink_name()))
-            .spawn(move || serve(&queue, &mut store))
+            .spawn(move || {
+                serve(&queue, &mut store);
+                drop((store, closing));
+            })
             .map_err(DatabaseSinkError::Thread)?;
-        Ok(SqliteSink { jobs, timeout: load.timeout().0, target })
+        Ok(SqliteSink { jobs, closed, timeout: load.timeout().0, target })
     }
 
     /// Runs `work` on the file's thread; `None` when there was no result in time.
@@ -140,6 +150,14 @@ impl Sink for SqliteSink {
 
     fn remedy(&self, _status: Option<u16>) -> String {
         "see SQLite's message; etl doctor looks at the file and the table".to_owned()
+    }
+}
+
+impl Drop for SqliteSink {
+    fn drop(&mut self) {
+        // Without a sender the thread ends; who is late closes by itself.
+        self.jobs = bounded(0).0;
+        self.closed.recv_timeout(CLOSING).ok();
     }
 }
 

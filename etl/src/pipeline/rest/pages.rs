@@ -38,6 +38,10 @@ impl Reader<'_> {
         let page = self.restart.number + 1;
         warn!(target, page, "what was read before has changed, reading this page anew");
         self.run.marks.clear();
+        // What the steps were shown, and what was noted of pages passed over, is not what
+        // sinks have.
+        self.intake.forget();
+        self.known.clear();
         let numbered = self.run.next.max(self.run.numbered);
         let sealed = self.intake.pass_to(numbered);
         self.client.waits().to_the_end(sealed.send());
@@ -45,6 +49,7 @@ impl Reader<'_> {
         self.ends.clear();
         self.pages = self.client.pages();
         self.page = Page { first_record: numbered, ..self.restart.clone() };
+        self.shown = numbered;
         self.restart = self.page.clone();
         self.rewind();
     }

@@ -39,7 +39,12 @@ impl Reader<'_> {
             let taking = self.intake.take(&self.rows, &place, &mut self.workspace);
             let sealed = self.client.waits().to_the_end(taking);
             self.hand_over(sealed, before);
+        } else if self.number > self.shown
+            && let Some(row) = self.rows.iter().next()
+        {
+            self.intake.recall(row, &mut self.workspace);
         }
+        self.shown = self.shown.max(self.number);
         Ok(true)
     }
 
