@@ -13,11 +13,11 @@ use std::fs::File;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etl::batch::{BatchBuilder, KeyContext, Payload};
-use etl::config::{BatchLimits, CsvSource};
+use etl::config::{BatchLimits, CsvSource, Size, Span};
 use etl::source::{CsvRows, Next};
 use etl::spool::{Attempts, Spool, SpoolOptions, State};
 use etl_fixtures::CpuCsv;
@@ -46,8 +46,11 @@ fn read(source: &CsvSource, mut take: impl FnMut(&[u8])) {
 }
 
 fn builder() -> BatchBuilder {
-    let limits: BatchLimits =
-        serde_json::from_value(serde_json::json!({ "records": BATCH })).unwrap();
+    let limits = BatchLimits {
+        records: BATCH as usize,
+        bytes: Size(1 << 20),
+        linger: Span(Duration::from_secs(1)),
+    };
     BatchBuilder::new(&limits, KeyContext::new("bench", "http", "run"), Arc::from("run"), 0)
 }
 

@@ -376,7 +376,12 @@ async fn what_is_no_question_gets_a_short_answer() {
     assert_eq!((status, body.len()), (200, 0));
     assert!(head.contains("application/json"), "{head}");
     let long = format!("GET /health HTTP/1.1\r\nX-Long: {}\r\n", "x".repeat(100_000));
-    assert!(matches!(serving.ask(&long).0, 400 | 431));
+    let mut stream = TcpStream::connect(&serving.address).unwrap();
+    let mut answer = Vec::new();
+    // What is not read of it resets the connection, perhaps before the refusal is read.
+    let told = stream.write_all(long.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains(" 431 ") || answer.contains(" 400 ") || told.is_err(), "{answer}");
 
     // Slow clients take places; the others are still answered, and too many are not let in.
     let mut slow = Vec::new();

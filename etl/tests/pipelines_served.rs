@@ -3,6 +3,7 @@
 //! count agree. Some 20 seconds; as long as wanted with `ETL_SERVE_SECONDS=600`.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(clippy::print_stdout, reason = "the figures of the long form are for people")]
 
 #[path = "support/examples.rs"]
 mod examples;

@@ -316,3 +316,24 @@ async fn the_port_of_the_earlier_services_is_honoured_and_a_taken_one_is_said() 
     assert_eq!(serving.address, format!("127.0.0.1:{port}"));
     assert_eq!(serving.stop().0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etl_health_tells_by_its_exit_code_whether_a_server_is_well() {
+    let (bench, server) = (Bench::new(), mock(Faults::default()).await);
+    fleet(&bench, "a.yaml", "often", &server.url(), "schedule: '@every 1s'");
+    let serving = Serving::start(&bench, "pipelines", &[]);
+    serving.until("a run is over", |it| it.runs("often") >= 1);
+    let url = format!("http://{}/health", serving.address);
+    let ran = bench.etl(&["health", "--url", &url]).exits(0);
+    assert!(ran.stdout.contains("\"healthy\""), "{}", ran.stdout);
+
+    server.set_faults(down()).unwrap();
+    serving.until("it is seen", |it| it.get("/health").0 == 503);
+    let ran = bench.etl(&["health", "--url", &url]).exits(69);
+    assert!(ran.stdout.contains("\"unhealthy\""), "{}", ran.stdout);
+
+    serving.stop();
+    let ran = bench.etl(&["health", "--url", &url]).exits(69);
+    assert!(ran.stderr.contains("start it with: etl serve"), "{}", ran.stderr);
+    bench.etl(&["health", "--url", "no address"]).exits(69);
+}

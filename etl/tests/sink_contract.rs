@@ -405,7 +405,8 @@ async fn holds(place: &dyn Place) {
 
     // And afterwards all is well.
     place.heal();
-    assert_eq!(sink.probe().await.reach, Reach::Ready);
+    let probe = sink.probe().await;
+    assert_eq!(probe.reach, Reach::Ready, "{}", probe.text);
     assert_eq!(sink.deliver(&batch(&["m"])).await, Answer::Delivered);
     assert_eq!(place.stored(), 6);
 }

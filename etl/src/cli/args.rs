@@ -32,6 +32,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run pipelines on their schedules, with metrics and health over HTTP
     Serve(ServeArgs),
+    /// Ask a running `etl serve` whether it is well; exits with 69 when not
+    Health(HealthArgs),
     /// See it work: a mock API, 4,000 mock appliances, an outage; needs nothing
     Demo(DemoArgs),
     /// Find every mistake in pipeline files; reads and sends nothing
@@ -123,6 +125,18 @@ pub struct ServeArgs {
     /// How much is logged.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Options of `etl health`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  etl health --url http://127.0.0.1:9090/ready")]
+pub struct HealthArgs {
+    /// What is asked [default: http://127.0.0.1:9090/health].
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The port alone, as `etl serve` takes it; --url wins.
+    #[arg(long, hide = true, env = "SERVER_PORT")]
+    pub server_port: Option<u16>,
 }
 
 /// How much is logged, and where.

@@ -5,6 +5,7 @@ pub mod check;
 mod completions;
 pub mod demo;
 pub mod doctor;
+mod health;
 mod home;
 mod limits;
 pub mod run;
@@ -38,6 +39,7 @@ pub fn main() -> Exit {
         None => home(),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Health(args)) => health::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Check(args)) => check::check(&args.files, &args.set, args.json, color),
         Some(Command::Schema { section }) => schema::schema(section.as_deref()),

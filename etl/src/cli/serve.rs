@@ -14,7 +14,8 @@ use crate::stop::stop_signal;
 use crate::telemetry::Terminal;
 use crate::telemetry::figures::counted;
 
-const PORT: u16 = 9090;
+/// Where `etl serve` listens unless told otherwise.
+pub(super) const PORT: u16 = 9090;
 
 /// Serves the pipelines of `args`.
 #[must_use]

@@ -1,7 +1,7 @@
 //! What the workers and the replayer of one sink share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ pub(super) struct Parts {
     pub(super) live_workers: AtomicUsize,
     /// Turns true when no worker will take a new batch any more.
     pub(super) live_done: watch::Sender<bool>,
-    /// Whether the sink was asked once more at the end of the run.
-    pub(super) last_probe: AtomicBool,
+    /// How often the sink was asked once more at the end of the run.
+    pub(super) last_probes: AtomicU32,
     /// Whether dead letters stopped the run.
     pub(super) too_many_rejected: AtomicBool,
     /// The last trouble with the spool's disk.

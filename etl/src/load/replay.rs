@@ -21,6 +21,11 @@ use crate::stop::Urgency;
 /// up to [`PASS_PAUSE_MAX`].
 const PASS_PAUSE_MIN: Duration = Duration::from_secs(1);
 const PASS_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The wait while somebody else's probe is on its way.
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a sink that is down when nothing new comes any more is asked.
+const LAST_PROBES: u32 = 3;
 
 /// What one pass over the spool achieved.
 #[derive(Debug, Default, Clone, Copy)]
@@ -41,22 +46,34 @@ pub(super) async fn run(parts: Arc<Parts>, out: Sender<Replayed>) {
     loop {
         let last = *live_done.borrow_and_update();
         let pass = one_pass(&parts, &out, &live_done, &mut may_send).await;
-        if parts.stop.asked() || may_send == 0 || (last && pass.progressed == 0) {
+        let more = pass.progressed > 0 || (pass.files > 0 && may_probe_again(&parts));
+        if parts.stop.asked() || may_send == 0 || (last && !more) {
             return;
         }
         if last || (pass.files > 0 && pass.progressed == pass.files) {
             pause = PASS_PAUSE_MIN;
             continue;
         }
+        // While the sink is down its breaker says when to ask again, and nobody else.
+        let soonest = Instant::now() + PROBE_PAUSE;
+        let probe_at = parts.gate.probe_at().map(|at| at.max(soonest));
+        let next = probe_at.unwrap_or_else(|| Instant::now() + pause);
         tokio::select! {
             () = turned(&mut live_done) => {}
             () = parts.stop.reached(Urgency::Drain) => return,
             // A little later, so that what fails together goes out together.
             () = later(parts.spooled.notified()), if pass.files == 0 => {}
-            () = tokio::time::sleep(pause), if pass.files > 0 => {}
+            () = tokio::time::sleep_until(next.into()), if pass.files > 0 => {}
         }
-        pause = (pause * 2).min(PASS_PAUSE_MAX);
+        if probe_at.is_none() {
+            pause = (pause * 2).min(PASS_PAUSE_MAX);
+        }
     }
+}
+
+/// Whether a sink that is down may be asked once more at the end of the run.
+fn may_probe_again(parts: &Parts) -> bool {
+    parts.gate.probe_at().is_some() && parts.last_probes.load(Relaxed) < LAST_PROBES
 }
 
 /// Waits for `event` and then for the shortest pause.
@@ -169,9 +186,15 @@ async fn leave_to_send(parts: &Parts, live_done: &watch::Receiver<bool>) -> Opti
         };
         let finished = *live_done.borrow_and_update();
         if finished {
-            // The end of the run: one last question, without waiting for its time.
-            if parts.last_probe.swap(true, Relaxed) {
+            // The end of the run: the last questions, without waiting for their time.
+            let asked = parts.last_probes.fetch_add(1, Relaxed);
+            if asked >= LAST_PROBES {
                 return None;
+            }
+            let pause = if asked == 0 { Duration::ZERO } else { parts.retry.base.0 };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = parts.stop.reached(Urgency::Drain) => return None,
             }
             parts.gate.probe_now();
             return Some(true);

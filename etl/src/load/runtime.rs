@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ impl SinkRuntime {
             spooled: Notify::new(),
             corrupt: AtomicU64::new(0),
             too_many_rejected: AtomicBool::new(false),
-            last_probe: AtomicBool::new(false),
+            last_probes: AtomicU32::new(0),
             live_workers: AtomicUsize::new(workers),
             live_done: watch::Sender::new(false),
             disk_trouble: Mutex::new(None),

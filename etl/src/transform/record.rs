@@ -66,13 +66,16 @@ pub(super) enum Fate {
     Removed,
 }
 
-/// Appends the object with each of the tree's sources as `change` wants it; that gets the
-/// source's number and value, and where to append.
+/// Decides about a field that a step names: gets the number of the step's source, the
+/// value, and where to append a new one.
+pub(super) type Change<'a> = dyn FnMut(usize, &str, &mut Vec<u8>) -> Result<Fate, StepError> + 'a;
+
+/// Appends the object with each of the tree's sources as `change` wants it.
 pub(super) fn edit(
     object: &str,
     node: &Node,
     out: &mut Vec<u8>,
-    change: &mut dyn FnMut(usize, &str, &mut Vec<u8>) -> Result<Fate, StepError>,
+    change: &mut Change<'_>,
 ) -> Result<(), Broken> {
     let mut writer = Writer::begin(out);
     let mut fields = Fields::new(object)?;

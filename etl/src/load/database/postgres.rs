@@ -15,7 +15,7 @@ use super::outcome::{superseded, superseded_in_part, was_split};
 use super::partitions::{Claim, claim};
 use super::sql::{Dialect, Run, literal};
 use super::sqlstate::{Stage, classify};
-use super::table::Table;
+use super::table::{Table, no_column};
 use super::tls::Encryption;
 use crate::batch::Payload;
 use crate::config::{DatabaseLoad, Load, Secret, Server, WriteMode};
@@ -317,7 +317,10 @@ impl PostgresSink {
                 }
             }
             match missing.as_slice() {
-                [] => Probe::ready(format!("{reached}, table {table}")),
+                [] => match missing_columns(&link, &self.table).await? {
+                    None => Probe::ready(format!("{reached}, table {table}")),
+                    Some(columns) => no_column(&format!("{reached}, table {table}"), &columns),
+                },
                 missing => Probe::new(
                     Reach::Refused,
                     format!("{reached}, table {table}: no right to {}", missing.join(", ")),
@@ -368,6 +371,19 @@ impl Sink for PostgresSink {
 async fn exists(link: &Link, quoted: &str) -> Result<bool, Error> {
     let sql = format!("SELECT to_regclass({}) IS NOT NULL", literal(quoted));
     Ok(link.ask(&sql).await?.as_deref() == Some("t"))
+}
+
+/// The names of loaded columns that the table does not have.
+async fn missing_columns(link: &Link, table: &Table) -> Result<Option<String>, Error> {
+    let wanted: Vec<String> = table.loaded.iter().map(|column| literal(&column.column)).collect();
+    let sql = format!(
+        "SELECT string_agg(wanted, ', ') FROM unnest(ARRAY[{}]::text[]) AS wanted WHERE NOT EXISTS \
+         (SELECT FROM pg_attribute WHERE attrelid = to_regclass({}) AND attname = wanted \
+         AND attnum > 0 AND NOT attisdropped)",
+        wanted.join(", "),
+        literal(&table.name),
+    );
+    Ok(link.ask(&sql).await?.filter(|names| !names.is_empty()))
 }
 
 async fn copy_in(link: &Link, batch: &Encoded) -> Result<(), Error> {

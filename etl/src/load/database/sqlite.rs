@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::outcome::{superseded, superseded_in_part, was_split};
 use super::row::split;
 use super::sql::{Dialect, Run, quoted};
 use super::sqlstate::{Stage, classify_sqlite};
-use super::table::Table;
+use super::table::{Table, no_column};
 use super::{DatabaseSinkError, values};
 use crate::batch::Payload;
 use crate::config::{DatabaseLoad, Layout, Load, WriteMode};
@@ -320,15 +320,23 @@ impl Store {
         let found = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .and_then(|connection| {
                 connection.busy_timeout(self.busy)?;
-                let sql = "SELECT 1 FROM pragma_table_info(?)";
                 let bare = self.table.plain.rsplit('.').next().unwrap_or_default();
-                connection.query_row(sql, [bare], |_| Ok(())).optional()
+                let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?)")?;
+                columns.query_map([bare], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()
             });
         match found {
-            Ok(Some(())) => {
-                Probe::ready(format!("{file}, SQLite {}, table {table}", rusqlite::version()))
+            Ok(columns) if !columns.is_empty() => {
+                let reached = format!("{file}, SQLite {}, table {table}", rusqlite::version());
+                let wanted = self.table.loaded.iter().map(|wanted| wanted.column.as_str());
+                // SQLite takes names for the same whatever their case.
+                let is_there = |name: &str| columns.iter().any(|it| it.eq_ignore_ascii_case(name));
+                let missing: Vec<&str> = wanted.filter(|name| !is_there(name)).collect();
+                match missing.as_slice() {
+                    [] => Probe::ready(reached),
+                    missing => no_column(&reached, &missing.join(", ")),
+                }
             }
-            Ok(None) => made(format!("table {table} in {file}")),
+            Ok(_) => made(format!("table {table} in {file}")),
             Err(error) => {
                 let (reach, remedy) = match classify_sqlite(&error, Stage::Before) {
                     Answer::Refused(failure) => (Reach::Refused, failure.remedy),

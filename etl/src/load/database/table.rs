@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::sql::{quoted, quoted_name};
 use crate::config::{ColumnType, DatabaseLoad, Extra, Generated, Layout, WriteMode};
+use crate::http::printable;
+use crate::load::sink::{Probe, Reach};
 
 /// The table and what is known of it from the configuration.
 #[derive(Debug, Clone)]
@@ -115,6 +117,16 @@ impl Table {
         let names = self.loaded.iter().map(|column| column.column.as_str());
         names.filter(|name| !self.key.iter().any(|key| key == name))
     }
+}
+
+/// What a probe says of a table that lacks columns.
+pub(super) fn no_column(reached: &str, columns: &str) -> Probe {
+    let columns = printable(columns.as_bytes(), 200);
+    Probe::new(
+        Reach::Refused,
+        format!("{reached} has no column {columns}"),
+        "add it to the table, or correct `columns`",
+    )
 }
 
 /// Names quoted, with commas between.
