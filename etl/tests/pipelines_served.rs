@@ -162,8 +162,8 @@ async fn failing_requests_and_a_restarted_database_neither_lose_nor_double_a_rec
     }
     assert!(write_errors >= 1.0, "the database was away and nobody noticed: {said}");
 
-    // One run of each brings the rest.
-    api.set_faults(Faults { source_fail: 0.0, ..api_at(length.as_secs() * 2) }).unwrap();
+    // One run of each brings the rest, also of a page in the middle of which it was stopped.
+    api.set_faults(Faults { source_fail: 0.0, ..api_at(moment) }).unwrap();
     for example in examples() {
         let mut run = command(&bench, &["run", &example.file(), "--json"], &api.url());
         Ran::from(run.env("DATABASE_URL", database.url()).output().unwrap()).exits(0);

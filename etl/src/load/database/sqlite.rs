@@ -3,11 +3,11 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::outcome::{superseded, superseded_in_part, was_split};
@@ -27,6 +27,8 @@ const PRUNED_MAX: usize = 100_000;
 
 type Job = Box<dyn FnOnce(&mut Store) + Send>;
 
+/// Between two looks at a file that another sink is about to make.
+const BUSY_LOOK: Duration = Duration::from_millis(5);
 /// How long the end of a run waits until the file is closed. SQLite then puts what is in
 /// its `-wal` file into the database, which is one file again and can be copied.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -252,10 +254,9 @@ impl Store {
         let before = |error| Trouble::Database(Stage::Before, error);
         let connection = Connection::open_with_flags(&self.file, flags).map_err(before)?;
         connection.busy_timeout(self.busy).map_err(before)?;
+        self.write_ahead(&connection).map_err(before)?;
         connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-            )
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
             .map_err(before)?;
         self.make_tables(&connection).map_err(before)?;
         let Some(identity) = identity(&self.file) else {
@@ -263,6 +264,23 @@ impl Store {
         };
         self.open = Some(Opened { connection, identity });
         Ok(())
+    }
+
+    /// Turns on the write-ahead log. When two sinks do so in a new file at the same moment,
+    /// SQLite refuses one of them at once: its busy timeout does not hold here.
+    fn write_ahead(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let began = Instant::now();
+        loop {
+            match connection.execute_batch("PRAGMA journal_mode = WAL;") {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && began.elapsed() < self.busy =>
+                {
+                    std::thread::sleep(BUSY_LOOK);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Makes the file's directory, durably.
@@ -441,3 +459,6 @@ fn noted(value: &Value) -> String {
         Value::Blob(_) => "=blob".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
