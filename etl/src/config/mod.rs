@@ -17,7 +17,6 @@ mod origin;
 mod overrides;
 mod pipeline;
 mod rules;
-mod rules_steps;
 mod scalar;
 mod schedule;
 mod schema;

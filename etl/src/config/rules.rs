@@ -3,6 +3,8 @@
 
 mod database;
 mod files;
+mod rest;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,8 +21,6 @@ use super::tree::Node;
 use super::units::Span;
 use super::validate::Outcome;
 
-mod rest;
-
 /// The most that one batch may be: the spool reads back no more (see `spool::gzip`).
 const BATCH_BYTES_MAX: u64 = 256 << 20;
 
@@ -32,7 +32,7 @@ pub(crate) fn check(pipeline: &Pipeline, root: &Node, outcome: &Outcome) -> Vec<
     rules.errors
 }
 
-/// The rules at work. Those of transform steps are in `rules_steps`.
+/// The rules at work. Those of sources, sinks and steps are in `rules/`.
 pub(super) struct Rules<'a> {
     pub(super) root: &'a Node,
     tainted: &'a BTreeSet<String>,

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use super::diagnostic::Diagnostic;
-use super::origin::Extent;
-use super::pipeline::{Dedupe, Named, Step, Timestamp, TimestampFrom, Trim};
-use super::rules::{Rules, shown};
-use super::suggest::{did_you_mean, nearest, one_of};
+use super::super::diagnostic::Diagnostic;
+use super::super::origin::Extent;
+use super::super::pipeline::{Dedupe, Named, Step, Timestamp, TimestampFrom, Trim};
+use super::super::suggest::{did_you_mean, nearest, one_of};
+use super::{Rules, shown};
 use crate::transform::jq;
 use crate::transform::path::Path;
 use crate::transform::timestamp::{self, Form};
@@ -230,8 +230,8 @@ fn below(place: &Place, name: &str) -> Place {
 
 #[cfg(test)]
 mod tests {
-    use super::super::environment::Environment;
-    use super::super::from_str;
+    use super::super::super::environment::Environment;
+    use super::super::super::from_str;
 
     fn report(steps: &str) -> String {
         let text = format!(
