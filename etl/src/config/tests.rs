@@ -218,7 +218,8 @@ fn every_key_of_a_feature_is_accepted_with_it_and_refused_without() {
     let text = format!("{EVERY_KEY}{}", include_str!("tests/every-key-of-features.yaml"));
     let read = from_str("p.yaml", &text, &[], &Environment::empty());
     if cfg!(all(feature = "parquet", feature = "s3")) {
-        assert_eq!(read.unwrap().pipeline.load[3].sink_name(), "parquet");
+        let loads = read.unwrap().pipeline.load;
+        assert!(loads.iter().any(|load| load.sink_name() == "parquet"));
         return;
     }
     let shown = read.unwrap_err().render(false);

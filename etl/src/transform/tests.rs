@@ -2,9 +2,11 @@
 //! by field must come out as if a tree had been built.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::testing::record;
@@ -306,7 +308,8 @@ proptest! {
             LazyLock::new(|| every_step().into_iter().map(|step| chain(json!([step]))).collect());
         for step in EVERY.iter() {
             if let Ok(Some(out)) = apply(step, &row) {
-                let object: Result<Map<String, Value>, _> = serde_json::from_str(&out);
+                // A number may be larger than any float: it is passed on as it is written.
+                let object: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_str(&out);
                 prop_assert!(object.is_ok(), "{:?} {}", step, out);
             }
         }
