@@ -18,7 +18,7 @@ use crate::telemetry::figures::count;
 
 /// The earlier system's inventory: `ip,name`, without a header.
 const INVENTORY: &[u8] = include_bytes!("../../../fixtures/appliances.csv");
-const PIPELINE: &str = include_str!("../../../fixtures/pipelines/demo.yaml");
+const PIPELINE: &str = include_str!("../../../fixtures/demo.yaml");
 
 /// Runs the demo.
 #[must_use]
