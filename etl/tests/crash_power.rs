@@ -58,7 +58,8 @@ async fn what_was_sent_before_a_power_cut_is_in_the_spool_after_it() {
         let sent = stored_by(&case.server).split_off(known);
         disk.cut(cutter, &mut run);
         let missing = missing_from(&case.bench.spool(), &sent);
-        assert_eq!(missing, 0, "of {} batches that were sent before the cut", sent.len());
+        let said = case.stderr();
+        assert_eq!(missing, 0, "of {} batches sent before the cut: {said}", sent.len());
         // What is over and done can only be cut in its sleep.
         done += u64::from(ended.is_none());
         claimed += sent.len();

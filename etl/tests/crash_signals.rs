@@ -206,8 +206,12 @@ async fn a_clock_set_back_while_a_retry_after_date_is_waited_for_changes_nothing
         });
         let began = Instant::now();
         case.server.set_faults(Faults::default()).unwrap();
-        // What has already been answered is on its way; its date is read by the old clock.
-        wait_until("the pause is noted", || case.log().contains("429"));
+        // What has already been answered is on its way; each date is read by the old clock.
+        wait_until("each pause is noted", || {
+            let log = case.log();
+            let noted = log.lines().filter(|it| it.contains("load failed") && it.contains("429"));
+            noted.count() as u64 >= case.server.stats().by_status[&429]
+        });
         case.bench.write("clock", "-1h");
         let status = wait_at_most(&mut run, began, PATIENCE).unwrap();
         assert_eq!(status.code(), Some(0), "{}", case.stderr());
