@@ -1,7 +1,7 @@
-//! One held directory and everything done to it: the only place of the spool, and
-//! of the sinks that write files, with fsync, rename and unlink. Symbolic links are never followed, nothing is
-//! overwritten unless asked, and the handle stays on the directory that was
-//! opened even when its path is renamed.
+//! One held directory and everything done to it: the only place of the spool, and of the
+//! sinks that write files, with fsync, rename and unlink. Symbolic links are never
+//! followed, nothing is overwritten unless asked, and the handle stays on the directory
+//! that was opened even when its path is renamed.
 
 use std::ffi::OsStr;
 use std::fs::File;
