@@ -8,6 +8,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "each test file uses a part of this, and a failed step is a failed test"

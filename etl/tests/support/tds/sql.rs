@@ -23,9 +23,9 @@ const SIGNS: [&str; 20] = [
 ];
 
 /// Words that may stand before a bracket without being a function.
-const PLAIN: [&str; 14] = [
+const PLAIN: [&str; 18] = [
     "IN", "AND", "OR", "NOT", "WHERE", "FROM", "ON", "EXISTS", "AS", "VALUES", "BY", "BETWEEN",
-    "SELECT", "JOIN",
+    "SELECT", "JOIN", "KEY", "UNIQUE", "TABLE", "INTO",
 ];
 /// Functions that mean the same in SQLite.
 const SHARED: [&str; 7] = ["COUNT", "MIN", "MAX", "COALESCE", "ABS", "NULLIF", "SUM"];

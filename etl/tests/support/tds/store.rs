@@ -98,7 +98,7 @@ impl Store {
     /// The columns of a table, in their order.
     pub fn columns(&self, table: &str) -> Vec<(String, SqlType, bool)> {
         let sql = "SELECT column_name, declared FROM tds_columns WHERE table_name = ? ORDER BY rowid";
-        let mut statement = self.connection.prepare_cached(sql).unwrap();
+        let mut statement = self.connection.prepare(sql).unwrap();
         let rows = statement
             .query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
             .unwrap();
@@ -166,7 +166,7 @@ pub fn result_columns(
     translated: &Translated,
 ) -> Result<Vec<Column>, String> {
     let mut columns = Vec::new();
-    for (place, column) in statement.columns().iter().enumerate() {
+    for (place, column) in statement.columns().enumerate() {
         let name = column.name();
         let (ty, nullable) = match column.decl_type() {
             Some(declared) => SqlType::from_declared(declared)?,
