@@ -85,9 +85,21 @@ const TYPES: [(&str, &str, &str); 36] = [
     ("bigint", "-9223372036854775808", "I64(Some(-9223372036854775808))"),
     ("decimal(9,2)", "-1234567.89", "Numeric(Some(-1234567.89))"),
     ("decimal(19,4)", "922337203685477.5807", "Numeric(Some(922337203685477.5807))"),
-    ("decimal(28,10)", "-123456789012345678.0123456789", "Numeric(Some(-123456789012345678.0123456789))"),
-    ("numeric(38,0)", "99999999999999999999999999999999999999", "Numeric(Some(99999999999999999999999999999999999999.0))"),
-    ("decimal(38,38)", "-0.00000000000000000000000000000000000001", "Numeric(Some(-0.00000000000000000000000000000000000001))"),
+    (
+        "decimal(28,10)",
+        "-123456789012345678.0123456789",
+        "Numeric(Some(-123456789012345678.0123456789))",
+    ),
+    (
+        "numeric(38,0)",
+        "99999999999999999999999999999999999999",
+        "Numeric(Some(99999999999999999999999999999999999999.0))",
+    ),
+    (
+        "decimal(38,38)",
+        "-0.00000000000000000000000000000000000001",
+        "Numeric(Some(-0.00000000000000000000000000000000000001))",
+    ),
     ("money", "-1234.5678", "F64(Some(-1234.5678))"),
     ("smallmoney", "-214748.3648", "F64(Some(-214748.3648))"),
     ("real", "0.1", "F32(Some(0.1))"),
@@ -95,13 +107,41 @@ const TYPES: [(&str, &str, &str); 36] = [
     ("date", "9999-12-31", "Date(Some(Date(3652058)))"),
     ("time(0)", "23:59:59", "Time(Some(Time { increments: 86399, scale: 0 }))"),
     ("time(7)", "23:59:59.9999999", "Time(Some(Time { increments: 863999999999, scale: 7 }))"),
-    ("datetime", "1753-01-01T00:00:00.003", "DateTime(Some(DateTime { days: -53690, seconds_fragments: 1 }))"),
-    ("datetime", "2026-11-21T23:59:59.997", "DateTime(Some(DateTime { days: 46345, seconds_fragments: 25919999 }))"),
-    ("smalldatetime", "2079-06-06T23:59:00", "SmallDateTime(Some(SmallDateTime { days: 65535, seconds_fragments: 1439 }))"),
-    ("datetime2(0)", "0001-01-01T00:00:01", "DateTime2(Some(DateTime2 { date: Date(0), time: Time { increments: 1, scale: 0 } }))"),
-    ("datetime2(7)", "9999-12-31T23:59:59.9999999", "DateTime2(Some(DateTime2 { date: Date(3652058), time: Time { increments: 863999999999, scale: 7 } }))"),
-    ("datetimeoffset(3)", "2026-01-01T00:30:00.125+05:30", "DateTimeOffset(Some(DateTimeOffset { datetime2: DateTime2 { date: Date(739615), time: Time { increments: 68400125, scale: 3 } }, offset: 330 }))"),
-    ("uniqueidentifier", "00112233-4455-6677-8899-AABBCCDDEEFF", "Guid(Some(00112233-4455-6677-8899-aabbccddeeff))"),
+    (
+        "datetime",
+        "1753-01-01T00:00:00.003",
+        "DateTime(Some(DateTime { days: -53690, seconds_fragments: 1 }))",
+    ),
+    (
+        "datetime",
+        "2026-11-21T23:59:59.997",
+        "DateTime(Some(DateTime { days: 46345, seconds_fragments: 25919999 }))",
+    ),
+    (
+        "smalldatetime",
+        "2079-06-06T23:59:00",
+        "SmallDateTime(Some(SmallDateTime { days: 65535, seconds_fragments: 1439 }))",
+    ),
+    (
+        "datetime2(0)",
+        "0001-01-01T00:00:01",
+        "DateTime2(Some(DateTime2 { date: Date(0), time: Time { increments: 1, scale: 0 } }))",
+    ),
+    (
+        "datetime2(7)",
+        "9999-12-31T23:59:59.9999999",
+        "DateTime2(Some(DateTime2 { date: Date(3652058), time: Time { increments: 863999999999, scale: 7 } }))",
+    ),
+    (
+        "datetimeoffset(3)",
+        "2026-01-01T00:30:00.125+05:30",
+        "DateTimeOffset(Some(DateTimeOffset { datetime2: DateTime2 { date: Date(739615), time: Time { increments: 68400125, scale: 3 } }, offset: 330 }))",
+    ),
+    (
+        "uniqueidentifier",
+        "00112233-4455-6677-8899-AABBCCDDEEFF",
+        "Guid(Some(00112233-4455-6677-8899-aabbccddeeff))",
+    ),
     ("char(5)", "ab", "String(Some(\"ab   \"))"),
     ("varchar(20)", "Zoë €", "String(Some(\"Zoë €\"))"),
     ("varchar(20) COLLATE Cyrillic_General_CI_AS", "Привет", "String(Some(\"Привет\"))"),
@@ -141,7 +181,8 @@ async fn every_type_arrives_as_declared_also_null_and_where_null_is_forbidden() 
             assert_eq!(seen, wanted, "{ty} {text} of {table}");
         }
     }
-    let found = rows(&mut client, "SELECT * FROM dbo.nullable WHERE id = @P1", &[&2]).await.unwrap();
+    let found =
+        rows(&mut client, "SELECT * FROM dbo.nullable WHERE id = @P1", &[&2]).await.unwrap();
     for (value, (ty, ..)) in found[0][1..].iter().zip(TYPES) {
         assert!(format!("{value:?}").ends_with("(None)"), "{ty}: {value:?}");
     }
@@ -150,7 +191,8 @@ async fn every_type_arrives_as_declared_also_null_and_where_null_is_forbidden() 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_values_come_in_chunks_and_over_many_packets() {
     let server = Server::start();
-    server.run("CREATE TABLE big (id bigint NOT NULL PRIMARY KEY, n nvarchar(max), v varchar(max))");
+    server
+        .run("CREATE TABLE big (id bigint NOT NULL PRIMARY KEY, n nvarchar(max), v varchar(max))");
     let long: String = "x😀é".chars().cycle().take(50_000).collect();
     let plain = "y".repeat(20_000);
     server.insert("big", [vec![Some("1".into()), Some(long.clone()), Some(plain.clone())]]);
@@ -205,7 +247,8 @@ async fn a_statement_is_described_by_the_types_of_its_columns() {
     let describe = "SELECT name, system_type_name, user_type_name, is_nullable, collation_name, \
                     error_message FROM sys.dm_exec_describe_first_result_set(@P1, NULL, 0) \
                     ORDER BY column_ordinal";
-    let statement = "SELECT q.*, 1 AS one FROM (SELECT id, CAST(m AS decimal(19,4)) AS m, g, v FROM t) AS q";
+    let statement =
+        "SELECT q.*, 1 AS one FROM (SELECT id, CAST(m AS decimal(19,4)) AS m, g, v FROM t) AS q";
     let error = rows(&mut client, describe, &[&statement]).await.unwrap();
     assert!(format!("{error:?}").contains("sees no type of column one"), "{error:?}");
     let statement = "SELECT q.* FROM (SELECT id, CAST(m AS decimal(19,4)) AS m, g, v FROM t) AS q";

@@ -10,6 +10,8 @@ mod client;
 mod error;
 mod key;
 mod rows;
+#[cfg(feature = "sqlserver")]
+mod sqlserver;
 pub mod values;
 
 use std::path::Path;
@@ -49,6 +51,12 @@ pub(crate) fn connector(
     home: &Path,
 ) -> Result<Arc<dyn Connector>, SqlSetupError> {
     match (source.kind, &shard.place) {
+        #[cfg(feature = "sqlserver")]
+        (SqlKind::Sqlserver, ShardPlace::Server(server)) => {
+            let connector =
+                sqlserver::SqlServer::new(source, server).map_err(SqlSetupError::Tls)?;
+            Ok(Arc::new(connector))
+        }
         (kind, _) => Err(SqlSetupError::NotBuilt(kind.name())),
     }
 }

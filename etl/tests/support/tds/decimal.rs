@@ -37,7 +37,8 @@ impl Decimal {
             let rest = (self.units % divisor).abs();
             self.units / divisor + if rest * 2 >= divisor { self.units.signum() } else { 0 }
         };
-        (units.unsigned_abs() < 10u128.pow(u32::from(precision))).then_some(Decimal { units, scale })
+        (units.unsigned_abs() < 10u128.pow(u32::from(precision)))
+            .then_some(Decimal { units, scale })
     }
 
     /// The digits before and after the point, without a sign.

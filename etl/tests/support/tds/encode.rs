@@ -81,12 +81,7 @@ fn decimal_bytes(precision: u8) -> u8 {
 }
 
 /// A value of a column that was announced as `ty`.
-pub fn value(
-    out: &mut Vec<u8>,
-    ty: &SqlType,
-    nullable: bool,
-    value: &Value,
-) -> Result<(), String> {
+pub fn value(out: &mut Vec<u8>, ty: &SqlType, nullable: bool, value: &Value) -> Result<(), String> {
     if *value == Value::Null {
         return null(out, ty, nullable);
     }

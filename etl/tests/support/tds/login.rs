@@ -75,7 +75,8 @@ const READ_ONLY_INTENT: u8 = 0x20;
 
 pub fn login(message: &[u8]) -> Option<Login7> {
     let field = |place: usize| -> Option<Vec<u8>> {
-        let number = |at: usize| Some(u16::from_le_bytes(message.get(at..at + 2)?.try_into().ok()?));
+        let number =
+            |at: usize| Some(u16::from_le_bytes(message.get(at..at + 2)?.try_into().ok()?));
         let (offset, length) = (usize::from(number(place)?), usize::from(number(place + 2)?));
         Some(message.get(offset..offset + length * 2)?.to_vec())
     };

@@ -15,6 +15,7 @@
 )]
 
 mod calendar;
+mod catalog;
 mod decimal;
 mod describe;
 mod encode;

@@ -15,7 +15,7 @@ use super::login::Login7;
 use super::sqltype::SqlType;
 use super::store::{ClockOffset, Store};
 use super::value::Value;
-use super::{describe, session, sql};
+use super::{catalog, session, sql};
 
 pub const USER: &str = "etl_reader";
 pub const PASSWORD: &str = "Tds;Pa{ss}w0rd=1";
@@ -157,7 +157,7 @@ impl Server {
         let dir = tempfile::Builder::new().prefix("etl-tds-").tempdir().unwrap();
         let path = dir.path().join("shop.db");
         let clock: ClockOffset = Arc::new(AtomicI64::new(0));
-        describe::prepare(&Store::open(&path, &clock)).unwrap();
+        catalog::prepare(&Store::open(&path, &clock)).unwrap();
         let shared = Arc::new(Shared { path, clock, state: Mutex::default() });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { shared, address, running: None, _dir: dir };
@@ -234,13 +234,17 @@ impl Server {
         Store::open(&self.shared.path, &self.shared.clock)
     }
 
-    /// Runs `CREATE TABLE`, `UPDATE`, `DELETE` or `INSERT` in T-SQL, past the network.
+    /// Runs `CREATE TABLE`, `CREATE INDEX`, `UPDATE`, `DELETE` or `INSERT` in T-SQL, past the network.
     #[track_caller]
     pub fn run(&self, statement: &str) -> usize {
         let tokens = sql::tokens(statement).unwrap();
         let store = self.store();
         if tokens[0].is("CREATE") && tokens[1].is("TABLE") {
             store.create_table(&tokens).unwrap();
+            return 0;
+        }
+        if tokens[0].is("CREATE") {
+            catalog::create_index(&store, &tokens).unwrap();
             return 0;
         }
         let translated = store.translate(&tokens, &[]).unwrap();
@@ -250,6 +254,14 @@ impl Server {
     /// Adds rows given as text.
     pub fn insert(&self, table: &str, rows: impl IntoIterator<Item = Vec<Option<String>>>) {
         self.store().insert(table, rows);
+    }
+
+    /// Puts text that need not be Unicode, in UTF-16, into the rows of a table.
+    #[track_caller]
+    pub fn set_units(&self, table: &str, column: &str, condition: &str, units: &[u16]) {
+        let sql = format!("UPDATE \"{table}\" SET \"{column}\" = ? WHERE {condition}");
+        let changed = self.store().connection.execute(&sql, [Value::Units(units.to_vec())]);
+        assert!(changed.unwrap() > 0, "no row has {condition}");
     }
 
     /// The rows of a statement over SQLite's own columns, as canonical text by the types given

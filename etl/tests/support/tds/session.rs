@@ -208,7 +208,8 @@ impl Run<'_> {
         let prepared = self.store.connection.prepare(&translated.sql);
         let mut prepared = prepared.map_err(|error| sqlite(&error))?;
         if prepared.column_count() == 0 {
-            let changed = prepared.execute(self.bound(&prepared)).map_err(|error| sqlite(&error))?;
+            let changed =
+                prepared.execute(self.bound(&prepared)).map_err(|error| sqlite(&error))?;
             tokens::done(answer.buffer(), self.done, DONE_COUNT | more, changed as u64);
             return Ok(());
         }

@@ -159,10 +159,7 @@ pub struct Translator<'a> {
 }
 
 impl<'a> Translator<'a> {
-    pub fn new(
-        parameters: &'a [Parameter],
-        column: &'a dyn Fn(&str) -> Option<SqlType>,
-    ) -> Self {
+    pub fn new(parameters: &'a [Parameter], column: &'a dyn Fn(&str) -> Option<SqlType>) -> Self {
         Translator { parameters, column, by_name: HashMap::new() }
     }
 
@@ -226,11 +223,8 @@ impl<'a> Translator<'a> {
     }
 
     fn parameter(&self, name: &str) -> Result<(usize, &Parameter), String> {
-        let found = self
-            .parameters
-            .iter()
-            .enumerate()
-            .find(|(_, one)| one.name.eq_ignore_ascii_case(name));
+        let found =
+            self.parameters.iter().enumerate().find(|(_, one)| one.name.eq_ignore_ascii_case(name));
         found.ok_or_else(|| format!("Must declare the scalar variable \"{name}\"."))
     }
 
@@ -343,6 +337,8 @@ impl<'a> Translator<'a> {
                 let (count, moment) = (self.expression(count)?, self.expression(moment)?);
                 Ok(format!("tds_dateadd('{unit}', {count}, {moment})"))
             }
+            "OBJECT_ID" => Ok(format!("tds_object_id({})", self.expression(inside)?)),
+            "SERVERPROPERTY" => Ok("'16.0.4000.1'".to_owned()),
             "COUNT_BIG" => Ok(format!("count({})", self.expression(inside)?)),
             shared if SHARED.contains(&shared) => {
                 Ok(format!("{shared}({})", self.expression(inside)?))
@@ -357,12 +353,7 @@ impl<'a> Translator<'a> {
 
     /// A parameter that stands alone is converted to the type of what it is compared with,
     /// where SQL Server would do so.
-    fn bare_parameter(
-        &self,
-        tokens: &[Token],
-        place: usize,
-        name: &str,
-    ) -> Result<String, String> {
+    fn bare_parameter(&self, tokens: &[Token], place: usize, name: &str) -> Result<String, String> {
         let numbered = self.numbered(name)?;
         let Some(column) = self.compared(tokens, place) else { return Ok(numbered) };
         let parameter = &self.parameter(name)?.1.ty;

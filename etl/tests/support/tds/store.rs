@@ -1,8 +1,8 @@
 //! The tables, in an SQLite file: created from T-SQL, filled from text.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::functions::{Context, FunctionFlags};
@@ -14,7 +14,7 @@ use super::sql::{self, Token, Translated, Translator};
 use super::sqltype::{MAX, SqlType};
 use super::tokens::Column;
 use super::value::{DAY, SECOND, Value};
-use super::{calendar, rpc::Parameter};
+use super::{calendar, catalog, rpc::Parameter};
 
 /// How far the database's clock is ahead of ours, in ticks of 100 ns.
 pub type ClockOffset = Arc<AtomicI64>;
@@ -46,8 +46,12 @@ impl Store {
         let Some(Token::Word(table) | Token::Name(table)) = tokens[..open].last() else {
             return Err("CREATE TABLE has no name".to_owned());
         };
-        let mut columns = Vec::new();
+        let (mut columns, mut key) = (Vec::new(), Vec::new());
         for item in sql::split(&tokens[open + 1..sql::closing(tokens, open)?], ",") {
+            if item[0].is("PRIMARY") {
+                key = catalog::names(&item[2..]);
+                key.retain(|name| !name.eq_ignore_ascii_case("CLUSTERED"));
+            }
             if item[0].is("PRIMARY") || item[0].is("UNIQUE") {
                 columns.push(Translator::new(&[], &|_| None).statement(item)?.sql);
                 continue;
@@ -55,9 +59,13 @@ impl Store {
             let (Token::Word(column) | Token::Name(column)) = &item[0] else {
                 return Err(format!("no column: {item:?}"));
             };
+            if item.iter().any(|token| token.is("PRIMARY")) {
+                key = vec![column.clone()];
+            }
             columns.push(self.column(table, column, &item[1..])?);
         }
-        self.execute(&format!("CREATE TABLE \"{table}\" ({})", columns.join(", ")))
+        self.execute(&format!("CREATE TABLE \"{table}\" ({})", columns.join(", ")))?;
+        catalog::note_table(self, table, &key)
     }
 
     /// `name type [COLLATE x] [NOT NULL] [PRIMARY KEY]`, as SQLite takes it.
@@ -97,7 +105,8 @@ impl Store {
 
     /// The columns of a table, in their order.
     pub fn columns(&self, table: &str) -> Vec<(String, SqlType, bool)> {
-        let sql = "SELECT column_name, declared FROM tds_columns WHERE table_name = ? ORDER BY rowid";
+        let sql =
+            "SELECT column_name, declared FROM tds_columns WHERE table_name = ? ORDER BY rowid";
         let mut statement = self.connection.prepare(sql).unwrap();
         let rows = statement
             .query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
@@ -188,13 +197,21 @@ fn functions(connection: &Connection, clock: ClockOffset) -> rusqlite::Result<()
         let value = Value::from_stored(context.get_raw(0));
         cast(value, &ty).map(|value| value.stored()).map_err(failed)
     })?;
-    connection.create_scalar_function("tds_now", 1, FunctionFlags::SQLITE_UTF8, move |context| {
-        let now = now() + clock.load(Ordering::Relaxed);
-        Ok::<Stored, Error>(match wanted(context, 0)? {
-            SqlType::DateTime => datetime_of(now).stored(),
-            SqlType::DateTimeOffset(_) => Value::Offset(now, 0).stored(),
-            _ => Value::DateTime2(now).stored(),
-        })
+    connection.create_scalar_function(
+        "tds_now",
+        1,
+        FunctionFlags::SQLITE_UTF8,
+        move |context| {
+            let now = now() + clock.load(Ordering::Relaxed);
+            Ok::<Stored, Error>(match wanted(context, 0)? {
+                SqlType::DateTime => datetime_of(now).stored(),
+                SqlType::DateTimeOffset(_) => Value::Offset(now, 0).stored(),
+                _ => Value::DateTime2(now).stored(),
+            })
+        },
+    )?;
+    connection.create_scalar_function("tds_object_id", 1, pure, |context| {
+        Ok(catalog::object_id(&context.get::<String>(0)?))
     })?;
     connection.create_scalar_function("tds_dateadd", 3, pure, |context| {
         let (unit, count): (String, i64) = (context.get(0)?, context.get(1)?);

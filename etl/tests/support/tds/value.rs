@@ -63,10 +63,11 @@ impl Value {
                 // More than three digits after the point are refused, as SQL Server does.
                 let fraction = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
                 let ticks = moment(text).filter(|_| fraction <= 3).ok_or_else(failed)?;
-                let parts = (ticks * 3 + 50_000) / 100_000;
+                let parts = (ticks % DAY * 3 + 50_000) / 100_000;
+                // The last third of a tick belongs to the next day.
                 let per_day = DAY * 3 / 100_000;
-                let days = parts.div_euclid(per_day) - calendar::DAYS_TO_1900;
-                Value::DateTime(days, parts.rem_euclid(per_day))
+                let days = ticks / DAY + parts / per_day - calendar::DAYS_TO_1900;
+                Value::DateTime(days, parts % per_day)
             }
             SqlType::SmallDateTime => {
                 let minutes = (moment(text).ok_or_else(failed)? + 30 * SECOND) / (60 * SECOND);
@@ -238,7 +239,8 @@ fn day(text: &str) -> Option<i64> {
 fn clock(text: &str) -> Option<i64> {
     let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let mut parts = whole.split(':').map(|part| part.parse::<i64>().ok());
-    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
+    let (hours, minutes, seconds) =
+        (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
     if hours > 23 || minutes > 59 || seconds > 59 || fraction.len() > 7 {
         return None;
     }
