@@ -50,4 +50,5 @@ pub use pipeline::{
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub(crate) use shards::{Shard, ShardPlace};
+pub(crate) use suggest::{did_you_mean, nearest};
 pub use units::{Rate, Share, Size, Span, UnitError};

@@ -9,6 +9,7 @@
 mod client;
 mod error;
 mod key;
+mod outline;
 mod rows;
 #[cfg(feature = "sqlserver")]
 mod sqlserver;
@@ -22,6 +23,7 @@ use crate::config::{Shard, ShardPlace, SqlKind, SqlSource};
 pub use client::{Client, Column, Connector, Doing, Kind, Page, Relation};
 pub use error::{SqlError, Trouble};
 pub use key::Key;
+pub use outline::{Outline, relation};
 pub use rows::{Chunk, Entry, RowWriter, Shape};
 
 /// Why a source cannot be asked at all. Nothing was read.
@@ -41,6 +43,14 @@ pub enum SqlSetupError {
     /// The TLS settings are unusable.
     #[error("source.sql.tls: {0}")]
     Tls(String),
+}
+
+/// The shards of `source`.
+pub(crate) fn shards(source: &SqlSource) -> Result<Vec<Shard>, SqlSetupError> {
+    Shard::all(source).map_err(|wrong| {
+        let message = wrong.problem.message;
+        SqlSetupError::Shards { key: wrong.key, message }
+    })
 }
 
 /// What connects to `shard` of `source`; connects to nothing. A relative file is under
