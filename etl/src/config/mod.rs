@@ -21,6 +21,7 @@ mod scalar;
 mod schedule;
 mod schema;
 mod shards;
+mod sqlserver;
 mod suggest;
 #[cfg(test)]
 mod tests;
