@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::address::Problem;
 use super::database::{Said, Server, file_path, given, problem, said};
-use super::pipeline::{Secret, Shards, SqlKind, SqlSource};
+use super::pipeline::{Shards, SqlKind, SqlSource};
 
 /// One shard.
 #[derive(Debug, Clone, PartialEq, Eq)]

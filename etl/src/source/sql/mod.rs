@@ -9,8 +9,16 @@
 mod client;
 mod error;
 mod key;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod outline;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rows;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite", feature = "sqlserver"))]
+mod sentence;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod values;
 
 use std::path::Path;
@@ -59,6 +67,16 @@ pub(crate) fn connector(
     home: &Path,
 ) -> Result<Arc<dyn Connector>, SqlSetupError> {
     match (source.kind, &shard.place) {
+        #[cfg(feature = "postgres")]
+        (SqlKind::Postgres, ShardPlace::Server(server)) => {
+            Ok(postgres::Postgres::new(source, server)?)
+        }
+        #[cfg(feature = "mysql")]
+        (SqlKind::Mysql, ShardPlace::Server(server)) => Ok(mysql::Mysql::new(source, server)?),
+        #[cfg(feature = "sqlite")]
+        (SqlKind::Sqlite, ShardPlace::File(file)) => {
+            Ok(sqlite::Sqlite::new(source, home.join(file)))
+        }
         (kind, _) => Err(SqlSetupError::NotBuilt(kind.name())),
     }
 }
