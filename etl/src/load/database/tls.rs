@@ -18,10 +18,10 @@ use crate::config::{SslMode, Tls};
 
 /// Encrypts connections.
 #[derive(Debug, Clone)]
-pub(super) struct Encryption(Arc<ClientConfig>);
+pub(crate) struct Encryption(Arc<ClientConfig>);
 
 impl Encryption {
-    pub(super) fn new(mode: SslMode, tls: &Tls) -> Result<Encryption, String> {
+    pub(crate) fn new(mode: SslMode, tls: &Tls) -> Result<Encryption, String> {
         let config = match mode {
             SslMode::Prefer | SslMode::Require if tls.ca.is_none() => {
                 crate::http::unverified_tls(rustls::DEFAULT_VERSIONS)?
@@ -35,7 +35,7 @@ impl Encryption {
 }
 
 /// Encrypts one connection to a host.
-pub(super) struct ToHost {
+pub(crate) struct ToHost {
     config: Arc<ClientConfig>,
     host: ServerName<'static>,
 }
@@ -68,7 +68,7 @@ impl TlsConnect<Socket> for ToHost {
 }
 
 /// An encrypted connection.
-pub(super) struct Stream(Box<Encrypted<Socket>>);
+pub(crate) struct Stream(Box<Encrypted<Socket>>);
 
 impl TlsStream for Stream {
     fn channel_binding(&self) -> ChannelBinding {

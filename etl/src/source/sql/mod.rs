@@ -9,8 +9,16 @@
 mod client;
 mod error;
 mod key;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod outline;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rows;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sentence;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(feature = "sqlserver")]
 mod sqlserver;
 pub mod values;
@@ -66,6 +74,16 @@ pub(crate) fn connector(
             let connector =
                 sqlserver::SqlServer::new(source, server).map_err(SqlSetupError::Tls)?;
             Ok(Arc::new(connector))
+        }
+        #[cfg(feature = "postgres")]
+        (SqlKind::Postgres, ShardPlace::Server(server)) => {
+            Ok(postgres::Postgres::new(source, server)?)
+        }
+        #[cfg(feature = "mysql")]
+        (SqlKind::Mysql, ShardPlace::Server(server)) => Ok(mysql::Mysql::new(source, server)?),
+        #[cfg(feature = "sqlite")]
+        (SqlKind::Sqlite, ShardPlace::File(file)) => {
+            Ok(sqlite::Sqlite::new(source, home.join(file)))
         }
         (kind, _) => Err(SqlSetupError::NotBuilt(kind.name())),
     }

@@ -214,6 +214,7 @@ impl<'a> Translator<'a> {
     fn function_type(&self, name: &str, inside: &[Token]) -> Option<SqlType> {
         match name.to_uppercase().as_str() {
             "CAST" => cast_parts(inside).ok().map(|(_, ty)| ty),
+            "CONVERT" => converted(split(inside, ",").first()?).ok(),
             "COUNT" => Some(SqlType::Int),
             "COUNT_BIG" => Some(SqlType::BigInt),
             "MIN" | "MAX" => (self.column)(inside.last()?.name()?),
@@ -328,6 +329,19 @@ impl<'a> Translator<'a> {
                 };
                 Ok(format!("tds_cast({inner}, '{ty}{collation}')"))
             }
+            "CONVERT" => {
+                let parts = split(inside, ",");
+                let [ty, value, [Token::Number(style)]] = parts.as_slice() else {
+                    return Err("CONVERT is known with a style only.".to_owned());
+                };
+                // Style 2 of a binary type: hexadecimal digits.
+                match (converted(ty)?, style.as_str()) {
+                    (ty @ (SqlType::Binary(_) | SqlType::VarBinary(_)), "2") => {
+                        Ok(format!("tds_cast({}, '{ty}')", self.expression(value)?))
+                    }
+                    _ => Err("CONVERT is known with style 2 only.".to_owned()),
+                }
+            }
             "DATEADD" => {
                 let parts = split(inside, ",");
                 let [unit, count, moment] = parts.as_slice() else {
@@ -430,6 +444,10 @@ fn after_top(tokens: &[Token], top: usize) -> Result<usize, String> {
         Some(Token::Sign("(")) => Ok(closing(tokens, top + 1)? + 1),
         _ => Ok(top + 2),
     }
+}
+
+fn converted(ty: &[Token]) -> Result<SqlType, String> {
+    SqlType::parse(&ty.iter().map(Token::plain).collect::<String>())
 }
 
 /// `expression AS type`.

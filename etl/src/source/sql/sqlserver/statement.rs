@@ -6,6 +6,7 @@ use tiberius::{ColumnData, Query};
 use super::columns::{bare, collation, quoted, selected, table};
 use crate::source::sql::client::{Column, Kind, Page, Relation};
 use crate::source::sql::error::{SqlError, Trouble};
+use crate::source::sql::values::hex_of;
 
 /// The columns of a statement's result, with their types, without running it.
 pub(super) const DESCRIBE: &str = "SELECT name, system_type_name, user_type_name, is_nullable, \
@@ -38,20 +39,18 @@ impl Statement {
     }
 
     /// Adds a value of a column and gives what stands for it.
-    fn value(&mut self, column: &Column, text: &str) -> Result<String, SqlError> {
+    fn value(&mut self, column: &Column, text: &str) -> String {
         let number = self.parameters.len() + 1;
+        let declared = bare(&column.declared);
         if column.kind == Kind::Bytes {
-            let bytes = decode_base64(text).ok_or_else(|| {
-                let text = format!("the key of {} is no base64: {text}", column.name);
-                SqlError::new(Trouble::Query, text)
-            })?;
-            self.parameters.push(ColumnData::Binary(Some(bytes.into())));
-            return Ok(format!("@P{number}"));
+            self.parameters.push(ColumnData::String(Some(hex_of(text).into())));
+            // Style 2: two digits a byte, nothing before them.
+            return format!("CONVERT({declared}, @P{number}, 2)");
         }
         self.parameters.push(ColumnData::String(Some(text.to_owned().into())));
         let collate = collation(&column.declared).map(|name| format!(" COLLATE {name}"));
         let collate = collate.unwrap_or_default();
-        Ok(format!("CAST(@P{number}{collate} AS {})", bare(&column.declared)))
+        format!("CAST(@P{number}{collate} AS {declared})")
     }
 }
 
@@ -59,7 +58,8 @@ impl Statement {
 pub(super) fn from(relation: &Relation) -> String {
     match relation {
         Relation::Table(name) => table(name),
-        Relation::Query(sql) => format!("({sql}) AS [q]"),
+        // On lines of their own: a query may end with a comment.
+        Relation::Query(sql) => format!("(\n{sql}\n) AS [etl_query]"),
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn page(page: &Page) -> Result<Statement, SqlError> {
     }
     for (bound, sign) in [(&page.from, ">="), (&page.below, "<")] {
         if let (Some(bound), Some(first)) = (bound, order.first()) {
-            let value = statement.value(first, bound)?;
+            let value = statement.value(first, bound);
             conditions.push(format!("{} {sign} {value}", quoted(&first.name)));
         }
     }
@@ -113,7 +113,7 @@ fn compared(
     let ([column, further @ ..], [text, rest @ ..]) = (order, key) else {
         return Err(SqlError::new(Trouble::Query, "a key has not as many values as columns"));
     };
-    let (name, value) = (quoted(&column.name), statement.value(column, text)?);
+    let (name, value) = (quoted(&column.name), statement.value(column, text));
     if further.is_empty() {
         return Ok(format!("{name} {} {value}", signs.1));
     }
@@ -122,39 +122,12 @@ fn compared(
     Ok(format!("({name} {sign}= {value} AND ({name} {sign} {value} OR {further}))"))
 }
 
-/// Reads base64 with padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    for group in text.as_bytes().chunks(4) {
-        let padding = group.iter().rev().take_while(|byte| **byte == b'=').count();
-        let mut bits = 0u32;
-        for byte in &group[..4 - padding.min(2)] {
-            let digit = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(digit);
-        }
-        bits <<= 6 * padding.min(2);
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..4 - padding.min(2)]);
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
-    use super::{decode_base64, page};
+    use super::page;
     use crate::source::sql::client::{Column, Kind, Page, Relation};
     use crate::source::sql::key::Key;
-    use crate::source::sql::values::push_base64;
 
     fn column(name: &str, kind: Kind, declared: &str) -> Column {
         let (name, declared) = (name.to_owned(), declared.to_owned());
@@ -189,17 +162,5 @@ mod tests {
         let statement = page(&by_name).unwrap();
         let bound = "[name] < CAST(@P1 COLLATE Cyrillic_General_CI_AS AS varchar(20))";
         assert!(statement.sql.contains(bound), "{}", statement.sql);
-    }
-
-    #[test]
-    fn what_was_written_as_base64_is_read_again() {
-        for bytes in [&b""[..], b"f", b"fo", b"foo", &[0, 255, 128, 7]] {
-            let mut text = Vec::new();
-            push_base64(&mut text, bytes);
-            let text = String::from_utf8(text).unwrap();
-            assert_eq!(decode_base64(&text).as_deref(), Some(bytes), "{text}");
-        }
-        assert_eq!(decode_base64("a?=="), None);
-        assert_eq!(decode_base64("abc"), None);
     }
 }
