@@ -256,6 +256,11 @@ impl Server {
         self.store().insert(table, rows);
     }
 
+    /// Adds rows, in the place of those that have their keys.
+    pub fn replace(&self, table: &str, rows: impl IntoIterator<Item = Vec<Option<String>>>) {
+        self.store().put(table, rows, "INSERT OR REPLACE");
+    }
+
     /// Puts text that need not be Unicode, in UTF-16, into the rows of a table.
     #[track_caller]
     pub fn set_units(&self, table: &str, column: &str, condition: &str, units: &[u16]) {

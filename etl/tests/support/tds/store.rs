@@ -121,11 +121,21 @@ impl Store {
 
     /// Adds rows given as text, one for each column of the table; `None` is null.
     pub fn insert(&mut self, table: &str, rows: impl IntoIterator<Item = Vec<Option<String>>>) {
+        self.put(table, rows, "INSERT");
+    }
+
+    /// The same by a verb of SQLite's.
+    pub fn put(
+        &mut self,
+        table: &str,
+        rows: impl IntoIterator<Item = Vec<Option<String>>>,
+        verb: &str,
+    ) {
         let columns = self.columns(table);
         assert!(!columns.is_empty(), "there is no table {table}");
         let places = vec!["?"; columns.len()].join(", ");
         let transaction = self.connection.transaction().unwrap();
-        let sql = format!("INSERT INTO \"{table}\" VALUES ({places})");
+        let sql = format!("{verb} INTO \"{table}\" VALUES ({places})");
         let mut statement = transaction.prepare(&sql).unwrap();
         for row in rows {
             let values = columns.iter().zip(&row).map(|((_, ty, _), text)| match text {
