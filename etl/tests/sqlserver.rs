@@ -104,7 +104,7 @@ fn killed_at_any_instant_every_row_arrives_once() {
         let mut run = bench.start(&[]);
         match kill_at(&mut run, began, meant.mul_f64(random.f64())) {
             Ended::Killed => killed += 1,
-            Ended::ByItself(_) => {
+            Ended::Before(_) => {
                 // The run is faster than was thought; what is there is loaded again.
                 meant = began.elapsed().mul_f64(0.8);
                 shards.ask(&format!("TRUNCATE {SINK}, etl_batches"));

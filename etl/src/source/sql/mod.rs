@@ -9,6 +9,7 @@
 mod client;
 mod error;
 mod key;
+mod look;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod outline;
@@ -31,6 +32,7 @@ use crate::config::{Shard, ShardPlace, SqlKind, SqlSource};
 pub use client::{Client, Column, Connector, Doing, Kind, Page, Relation};
 pub use error::{SqlError, Trouble};
 pub use key::Key;
+pub use look::{Seen, look};
 pub use outline::{Outline, relation};
 pub use rows::{Chunk, Entry, RowWriter, Shape};
 

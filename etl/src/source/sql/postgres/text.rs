@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use crate::http::printable;
+use crate::source::json::is_number;
 use crate::source::raw::push_one_line;
 use crate::source::sql::values::{
     push_base64, push_bool, push_decimal, push_double, push_null, push_quoted, push_single,
@@ -85,6 +86,10 @@ fn push(column: &Column, field: &[u8], out: &mut Vec<u8>) -> Result<(), String> 
 }
 
 fn push_float(column: &Column, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
+    if is_number(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+        return Ok(());
+    }
     // Rust reads `Infinity` and `NaN` as PostgreSQL writes them.
     let read = match column.declared.as_str() {
         "float4" => text.parse().map(|value| push_single(out, value)),
