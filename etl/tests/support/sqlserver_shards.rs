@@ -37,7 +37,7 @@ const COLUMNS: [Column; 28] = [
     ("exact", "numeric(38,10) NULL", "numeric(38,10)", "exact::text"),
     ("price", "money NULL", "numeric(19,4)", "price::text"),
     ("change_", "smallmoney NOT NULL", "numeric(10,4)", "change_::text"),
-    ("single_", "real NULL", "text", "single_"),
+    ("single_", "real NULL", "text", "single_::real::text"),
     ("double_", "float NOT NULL", "double", "double_::text"),
     ("day_", "date NULL", "date", "day_::text"),
     ("hour_", "time(4) NULL", "text", "hour_"),

@@ -48,12 +48,13 @@ impl Store {
         };
         let (mut columns, mut key) = (Vec::new(), Vec::new());
         for item in sql::split(&tokens[open + 1..sql::closing(tokens, open)?], ",") {
-            if item[0].is("PRIMARY") {
-                key = catalog::names(&item[2..]);
-                key.retain(|name| !name.eq_ignore_ascii_case("CLUSTERED"));
-            }
             if item[0].is("PRIMARY") || item[0].is("UNIQUE") {
-                columns.push(Translator::new(&[], &|_| None).statement(item)?.sql);
+                let mut item = item.to_vec();
+                item.retain(|token| !token.is("CLUSTERED"));
+                if item[0].is("PRIMARY") {
+                    key = catalog::names(&item[2..]);
+                }
+                columns.push(Translator::new(&[], &|_| None).statement(&item)?.sql);
                 continue;
             }
             let (Token::Word(column) | Token::Name(column)) = &item[0] else {
