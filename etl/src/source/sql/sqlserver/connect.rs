@@ -63,7 +63,7 @@ impl SqlServer {
         })
     }
 
-    async fn log_in(&self) -> Result<Session, SqlError> {
+    pub(super) async fn log_in(&self) -> Result<Session, SqlError> {
         let (mut host, mut port) = (self.server.host.clone(), self.server.port);
         for _ in 0..ROUTES_MAX {
             let tunnel = self.reach(&host, port).await?;

@@ -129,15 +129,20 @@ async fn every_type_arrives_with_every_digit_and_null_as_null() {
     server.insert("everything", [nulls.collect()]);
     let mut client = connected(&server).await;
     assert_eq!(client.version().await.unwrap(), "SQL Server 16.0.4000.1");
+    reads_types(&mut client, "dbo.everything").await;
+}
+
+/// Reads a table with a row of `TYPES` and one of nulls, as a table and as a query.
+async fn reads_types(client: &mut Box<dyn Client>, table: &str) {
     let relations = [
-        Relation::Table("dbo.everything".to_owned()),
-        Relation::Query("SELECT * FROM everything WHERE id < 3".to_owned()),
+        Relation::Table(table.to_owned()),
+        Relation::Query(format!("SELECT * FROM {table} WHERE id < 3 -- two of them")),
     ];
     for relation in relations {
-        let page = page_of(&mut client, relation, &["id"]).await;
+        let page = page_of(client, relation, &["id"]).await;
         assert!(page.columns.iter().all(|column| column.kind != Kind::Unsupported));
         assert_eq!((page.columns[0].nullable, page.columns[1].nullable), (false, true));
-        let rows = read(&mut client, &page).await.unwrap();
+        let rows = read(client, &page).await.unwrap();
         let fields = TYPES.iter().enumerate();
         let wanted: String = fields.map(|(at, (.., json))| format!(r#","c{at}":{json}"#)).collect();
         assert_eq!(rows[0].0, format!(r#"{{"id":1{wanted}}}"#));
@@ -210,30 +215,34 @@ async fn pages_go_on_after_the_key_of_every_type_that_can_be_one() {
     }
     let mut client = connected(&server).await;
     for (at, (ty, _)) in KEYS.iter().enumerate() {
-        let mut page =
-            page_of(&mut client, Relation::Table(format!("dbo.k{at}")), &["k", "id"]).await;
-        assert!(page.columns[0].kind.is_key(), "{ty}");
-        let all = read(&mut client, &page).await.unwrap();
-        let ids: Vec<_> = all.iter().map(|(_, key)| key.0[1].parse::<usize>().unwrap()).collect();
-        assert_eq!(ids, (0..8).collect::<Vec<_>>(), "{ty}");
-        page.limit = 3;
-        let mut seen = Vec::new();
-        loop {
-            let some = read(&mut client, &page).await.unwrap();
-            let Some((_, last)) = some.last() else { break };
-            page.after = Some(last.clone());
-            seen.extend(some);
-        }
-        assert_eq!(seen, all, "{ty}");
-        page.limit = 100;
-        page.after = Some(all[1].1.clone());
-        page.until = Some(all[4].1.clone());
-        assert_eq!(read(&mut client, &page).await.unwrap(), all[2..=4], "{ty}");
-        (page.after, page.until) = (None, None);
-        page.from = Some(all[2].1.0[0].clone());
-        page.below = Some(all[6].1.0[0].clone());
-        assert_eq!(read(&mut client, &page).await.unwrap(), all[2..6], "{ty}");
+        reads_pages(&mut client, format!("dbo.k{at}"), ty).await;
     }
+}
+
+/// Reads a table of eight rows with two of each value page by page, and between bounds.
+async fn reads_pages(client: &mut Box<dyn Client>, table: String, ty: &str) {
+    let mut page = page_of(client, Relation::Table(table), &["k", "id"]).await;
+    assert!(page.columns[0].kind.is_key(), "{ty}");
+    let all = read(client, &page).await.unwrap();
+    let ids: Vec<_> = all.iter().map(|(_, key)| key.0[1].parse::<usize>().unwrap()).collect();
+    assert_eq!(ids, (0..8).collect::<Vec<_>>(), "{ty}");
+    page.limit = 3;
+    let mut seen = Vec::new();
+    loop {
+        let some = read(client, &page).await.unwrap();
+        let Some((_, last)) = some.last() else { break };
+        page.after = Some(last.clone());
+        seen.extend(some);
+    }
+    assert_eq!(seen, all, "{ty}");
+    page.limit = 100;
+    page.after = Some(all[1].1.clone());
+    page.until = Some(all[4].1.clone());
+    assert_eq!(read(client, &page).await.unwrap(), all[2..=4], "{ty}");
+    (page.after, page.until) = (None, None);
+    page.from = Some(all[2].1.0[0].clone());
+    page.below = Some(all[6].1.0[0].clone());
+    assert_eq!(read(client, &page).await.unwrap(), all[2..6], "{ty}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,4 +393,76 @@ async fn a_server_that_says_nothing_is_given_up() {
     let error = client.version().await.unwrap_err();
     assert_eq!(error.trouble, Trouble::Connection);
     assert!(error.to_string().contains("no answer within 1s"), "{error}");
+}
+
+/// A value of a type in T-SQL.
+fn literal(ty: &str, text: &str) -> String {
+    let bare = ty.split(" COLLATE ").next().unwrap_or(ty);
+    match bare {
+        "image" => format!("CONVERT(varbinary(max), '{text}', 2)"),
+        binary if binary.starts_with("varbinary") => format!("CONVERT({binary}, '{text}', 2)"),
+        _ => {
+            let collate = ty.split_once(" COLLATE ").map(|(_, name)| format!(" COLLATE {name}"));
+            let (collate, text) = (collate.unwrap_or_default(), text.replace('\'', "''"));
+            format!("CAST(N'{text}'{collate} AS {bare})")
+        }
+    }
+}
+
+/// The same as with the server of the tests, so that this one is known to be honest. Needs a
+/// database of SQL Server 2019 or later in which the user may make and drop tables:
+///
+///     ETL_TEST_SQLSERVER='mssql://user:password@host:1433/database?encrypt=true' \
+///       cargo test -p etl --features sqlserver --lib real_sql_server -- --ignored
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real SQL Server, named by ETL_TEST_SQLSERVER"]
+async fn a_real_sql_server_is_read_as_the_one_of_the_tests() {
+    let url = std::env::var("ETL_TEST_SQLSERVER").expect("ETL_TEST_SQLSERVER names no server");
+    let source = json!({ "kind": "sqlserver", "shards": [url], "timeout": "60s", "tables": [] });
+    let source: SqlSource = serde_json::from_value(source).unwrap();
+    let shard = Shard::all(&source).map_err(|wrong| wrong.problem.message).unwrap().remove(0);
+    let ShardPlace::Server(place) = shard.place else { panic!("no server") };
+    let connector = SqlServer::new(&source, &place).unwrap();
+    let mut writer = connector.log_in().await.unwrap();
+    let mut client = connector.connect().await.unwrap();
+    let name = format!("etl_test_{:08x}", fastrand::u32(..));
+
+    let columns = TYPES.iter().enumerate().map(|(at, (ty, ..))| format!("c{at} {ty} NULL"));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let values = TYPES.iter().map(|(ty, text, _)| literal(ty, text)).collect::<Vec<_>>().join(", ");
+    let nulls = vec!["NULL"; TYPES.len()].join(", ");
+    let mut statements = vec![
+        format!("CREATE TABLE dbo.{name} (id int NOT NULL PRIMARY KEY, {columns})"),
+        format!("INSERT INTO dbo.{name} VALUES (1, {values}), (2, {nulls})"),
+    ];
+    for (at, (ty, values)) in KEYS.iter().enumerate() {
+        let table = format!("dbo.{name}_{at}");
+        statements.push(format!(
+            "CREATE TABLE {table} (k {ty} NOT NULL, id int NOT NULL, PRIMARY KEY (k, id))"
+        ));
+        for (place, value) in values.iter().enumerate() {
+            let value = literal(ty, value);
+            let (first, second) = (2 * place, 2 * place + 1);
+            let insert =
+                format!("INSERT INTO {table} VALUES ({value}, {first}), ({value}, {second})");
+            statements.push(insert);
+        }
+    }
+    for statement in statements {
+        let done = writer.client.execute(statement.as_str(), &[]).await;
+        done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    println!("{}", client.version().await.unwrap());
+    reads_types(&mut client, &format!("dbo.{name}")).await;
+    let table = Relation::Table(format!("dbo.{name}_0"));
+    assert_eq!(client.is_indexed(&table, &["k", "id"]).await.unwrap(), Some(true));
+    assert_eq!(client.is_indexed(&table, &["id", "k"]).await.unwrap(), Some(false));
+    for (at, (ty, _)) in KEYS.iter().enumerate() {
+        reads_pages(&mut client, format!("dbo.{name}_{at}"), ty).await;
+    }
+    for table in
+        std::iter::once(name.clone()).chain((0..KEYS.len()).map(|at| format!("{name}_{at}")))
+    {
+        writer.client.execute(format!("DROP TABLE dbo.{table}"), &[]).await.unwrap();
+    }
 }
