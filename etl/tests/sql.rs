@@ -255,3 +255,65 @@ fn tables_go_to_sinks_of_their_own_and_the_first_run_reads_so_far_back() {
     assert_eq!(extracted(&balanced(bench.run(&[]), 0)), 60);
     assert_eq!(extracted(&balanced(bench.run(&[]), 0)), 60);
 }
+
+/// The pipelines of `fixtures/pipelines`, with PostgreSQL in the place of SQL Server.
+#[test]
+fn the_example_pipelines_gather_their_tables() {
+    let server = Postgres::start();
+    let mut urls = Vec::new();
+    for shard in 1..=2 {
+        let database = format!("shard{shard}");
+        server.sql("postgres", &format!("CREATE DATABASE {database}"));
+        let logons = |table: &str, days: u32| {
+            format!(
+                "CREATE TABLE {table} (dealer_id bigint, logon_logoff_time timestamptz, \
+                 entry_sequence int, user_name text, event text, address inet, \
+                 PRIMARY KEY (dealer_id, logon_logoff_time, entry_sequence)); \
+                 INSERT INTO {table} SELECT {shard}, now() - i * interval '1 day', i, 'u' || i, \
+                 'logon', '10.0.0.1' FROM generate_series(1, {days}) AS i; "
+            )
+        };
+        server.sql(
+            &database,
+            &format!(
+                "CREATE TABLE customers (customer_id bigint PRIMARY KEY, first_name text, \
+                 last_name text, email text, created_at timestamptz, country text, \
+                 amount numeric(10,2), updated_at timestamptz NOT NULL, secret text); \
+                 INSERT INTO customers SELECT {shard}000 + i, 'Zoë', 'O''Neil', i || '@x.net', \
+                 '2026-01-01', 'DE', i * 1.10, now() - interval '1 hour', 'x' \
+                 FROM generate_series(1, 50) AS i; {}{}",
+                logons("user_connection_history", 20),
+                logons("user_connection_log", 10),
+            ),
+        );
+        urls.push(server.url().replace("/etl", &format!("/{database}")));
+    }
+    let bench = Bench::new();
+    let run = |name: &str| -> Ran {
+        let file = format!("{}/../fixtures/pipelines/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let mut command = bench.command(&["run", &file, "--json"]);
+        command.env("SHARD_KIND", "postgres").env("SHARDS", urls.join(","));
+        command.env("DATABASE_URL", server.url()).output().unwrap().into()
+    };
+    balanced(run("shards"), 0);
+    let sum = "SELECT count(*), sum(amount), min(first_name || last_name), count(DISTINCT shard_id), \
+               count(DISTINCT processed_at) FROM sink_table";
+    assert_eq!(server.ask(sum), "100|2805.00|ZoëO'Neil|2|1");
+    let change = "UPDATE customers SET amount = 0, updated_at = now() - interval '2 min' \
+                  WHERE customer_id = 2007";
+    server.sql("shard2", change);
+    let ran = balanced(run("shards"), 0);
+    assert_eq!(extracted(&ran), 1);
+    assert_eq!(server.ask(sum), "100|2797.30|ZoëO'Neil|2|2");
+
+    let ran = balanced(run("login-analytics"), 0);
+    assert_eq!(extracted(&ran), 2 * (14 + 10));
+    let logons = "SELECT count(*), count(DISTINCT shard_id), max(entry_sequence) FROM";
+    assert_eq!(server.ask(&format!("{logons} user_connection_history")), "28|2|14");
+    assert_eq!(server.ask(&format!("{logons} user_connection_log")), "20|2|10");
+    // All again, over what is there.
+    let state = bench.path("data/login-analytics/state");
+    std::fs::remove_dir_all(state).unwrap();
+    balanced(run("login-analytics"), 0);
+    assert_eq!(server.ask(&format!("{logons} user_connection_history")), "28|2|14");
+}
