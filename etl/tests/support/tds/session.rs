@@ -203,6 +203,11 @@ impl Run<'_> {
             tokens::done(answer.buffer(), self.done, more, 0);
             return Ok(());
         }
+        if statement[0].is("CREATE") && statement.get(1).is_some_and(|token| token.is("TABLE")) {
+            self.store.create_table(statement)?;
+            tokens::done(answer.buffer(), self.done, more, 0);
+            return Ok(());
+        }
         self.describe(statement)?;
         let translated = self.store.translate(statement, self.parameters)?;
         let prepared = self.store.connection.prepare(&translated.sql);

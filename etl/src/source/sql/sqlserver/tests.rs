@@ -418,6 +418,20 @@ fn literal(ty: &str, text: &str) -> String {
 #[ignore = "needs a real SQL Server, named by ETL_TEST_SQLSERVER"]
 async fn a_real_sql_server_is_read_as_the_one_of_the_tests() {
     let url = std::env::var("ETL_TEST_SQLSERVER").expect("ETL_TEST_SQLSERVER names no server");
+    reads_what_it_wrote(&url).await;
+}
+
+/// What the test above does is tried with what is always there.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_made_over_the_protocol_are_read_as_those_that_were_there() {
+    let server = Server::start();
+    let port = server.address().port();
+    let user = format!("User Id={USER};Password=\"{PASSWORD}\"");
+    reads_what_it_wrote(&format!("Server=localhost,{port};Database={DATABASE};{user}")).await;
+}
+
+/// Makes tables of every type and for every kind of key, reads them, and drops them.
+async fn reads_what_it_wrote(url: &str) {
     let source = json!({ "kind": "sqlserver", "shards": [url], "timeout": "60s", "tables": [] });
     let source: SqlSource = serde_json::from_value(source).unwrap();
     let shard = Shard::all(&source).map_err(|wrong| wrong.problem.message).unwrap().remove(0);
