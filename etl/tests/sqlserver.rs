@@ -7,7 +7,11 @@
 //!
 //! A real SQL Server is read by a test of the client: see docs/sources.md.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed step is a failed test, and figures are shown"
+)]
 
 #[path = "support/peak.rs"]
 mod peak;

@@ -180,7 +180,7 @@ impl Shards {
             self.sink.url(),
         );
         for (name, _, to, _) in COLUMNS {
-            let _ = writeln!(text, "        {name}: {to}");
+            writeln!(text, "        {name}: {to}").unwrap();
         }
         text + "    batch: { records: 500 }\n"
     }

@@ -145,7 +145,7 @@ impl Session<'_> {
             Err(Ended::Refused(error)) => {
                 let out = answer.buffer();
                 tokens::error(out, error.number, error.severity, &error.message);
-                tokens::done(out, done, DONE_ERROR | DONE_MORE * u16::from(done != DONE), 0);
+                tokens::done(out, done, DONE_ERROR | (DONE_MORE * u16::from(done != DONE)), 0);
             }
             Err(Ended::Gone(error)) => {
                 answer.cut()?;
