@@ -119,8 +119,9 @@ impl Pipeline {
     #[must_use]
     pub fn sockets_max(&self) -> u64 {
         let extract = self.extract.as_ref().map_or(0, |extract| extract.workers);
+        let sql = self.source.sql.as_ref().map_or(0, SqlSource::connections_max);
         let loads: usize = self.raw.iter().chain(&self.load).map(Load::in_flight_max).sum();
-        (extract + loads) as u64
+        (extract + loads + sql) as u64
     }
 
     /// When it is due; none when it is run once.
