@@ -9,6 +9,7 @@ mod address;
 mod database;
 mod diagnostic;
 mod document;
+mod edit;
 mod environment;
 mod frame;
 mod load;
@@ -34,9 +35,13 @@ pub(crate) use database::DatabasePlace;
 #[cfg(feature = "postgres")]
 pub(crate) use database::Server;
 pub use diagnostic::{Diagnostic, Report};
+pub use edit::{NotEdited, ScheduleEdit, edit_schedule};
 pub use environment::Environment;
+pub(crate) use environment::env_files;
 pub use load::{Loaded, Origin, from_str, load};
+pub use mask::masked;
 pub use origin::Position;
+pub(crate) use pipeline::is_name;
 pub use pipeline::{
     Added, All, ApiKey, Auth, BasicAuth, BatchLimits, BatchSettings, Cast, Column, ColumnType,
     Columns, Compression, Concat, Concurrency, Constant, CsvSource, Cursor, DatabaseLoad, Dedupe,
@@ -48,4 +53,5 @@ pub use pipeline::{
     SpoolMode, SpoolSettings, SslMode, Step, Timestamp, TimestampFrom, Tls, Trim, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
+pub(crate) use suggest::nearest;
 pub use units::{Rate, Share, Size, Span, UnitError};
