@@ -119,7 +119,7 @@ impl Session {
         targets::note(loaded, data_dir);
         let work = Work {
             run_id: run.run_id.clone(),
-            fleet: pipeline.extract.is_some(),
+            fleet: pipeline.extract.is_some() || pipeline.source.sql.is_some(),
             watch: Arc::new(run.watch()),
             end: Box::pin(run.finish()),
             keep_runs: how.keep_runs,

@@ -238,6 +238,17 @@ impl Outlet {
         self.parts.books.already.fetch_add(1, Relaxed);
     }
 
+    /// Counts a record that is not for this sink.
+    pub fn goes_elsewhere(&self) {
+        self.parts.books.elsewhere.fetch_add(1, Relaxed);
+    }
+
+    /// The same way in for records that are numbered by themselves, from `start` on.
+    #[must_use]
+    pub fn lane(&self, start: u64) -> Outlet {
+        Outlet { tracker: Tracker::new(start), ..self.clone() }
+    }
+
     /// The sink's name.
     #[must_use]
     pub fn name(&self) -> &str {

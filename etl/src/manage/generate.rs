@@ -18,6 +18,8 @@ pub enum Template {
     Appliances,
     /// A REST API into files and a database
     Rest,
+    /// One table of many databases into one in PostgreSQL
+    SqlShards,
     /// A REST API into Parquet files by day
     Parquet,
 }
@@ -57,6 +59,11 @@ impl Template {
                 include_str!("templates/rest/pipeline.yaml"),
                 include_str!("templates/rest/env.template"),
                 include_str!("templates/rest/README.md"),
+            ],
+            Template::SqlShards => [
+                include_str!("templates/sql-shards/pipeline.yaml"),
+                include_str!("templates/sql-shards/env.template"),
+                include_str!("templates/sql-shards/README.md"),
             ],
             Template::Parquet => [
                 include_str!("templates/parquet/pipeline.yaml"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::units::{UnitsError, absolute};
-use crate::config::{DatabasePlace, Load, Loaded, Pipeline, Tls};
+use crate::config::{DatabasePlace, Load, Loaded, Pipeline, Shard, ShardPlace, Tls};
 
 /// Files that a run reads and directories that it writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,9 @@ impl Touched {
         for path in reads(&loaded.pipeline) {
             touched.reads.push(absolute(path)?);
         }
+        for path in shard_files(&loaded.pipeline) {
+            touched.reads.push(absolute(&path)?);
+        }
         for path in &touched.reads {
             let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
             if !touched.directories.contains(&directory) {
@@ -36,11 +39,22 @@ impl Touched {
     }
 }
 
+/// Shards that are files.
+fn shard_files(pipeline: &Pipeline) -> Vec<PathBuf> {
+    let shards = pipeline.source.sql.as_ref().and_then(|sql| Shard::all(sql).ok());
+    let file = |shard: Shard| match shard.place {
+        ShardPlace::File(path) => Some(path),
+        ShardPlace::Server(_) => None,
+    };
+    shards.into_iter().flatten().filter_map(file).collect()
+}
+
 fn reads(pipeline: &Pipeline) -> Vec<&Path> {
     let mut paths: Vec<Option<&PathBuf>> = Vec::new();
     paths.push(pipeline.source.csv.as_ref().map(|csv| &csv.path));
     let mut tls: Vec<&Tls> = Vec::new();
     tls.extend(pipeline.source.rest.as_ref().map(|rest| &rest.tls));
+    tls.extend(pipeline.source.sql.as_ref().map(|sql| &sql.tls));
     let extract = pipeline.extract.as_ref().and_then(|extract| extract.http.as_ref());
     tls.extend(extract.map(|http| &http.tls));
     for load in pipeline.raw.iter().chain(&pipeline.load) {

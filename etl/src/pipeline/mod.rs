@@ -12,6 +12,7 @@ mod rejects;
 mod replay;
 mod rest;
 mod rows;
+mod sql;
 mod start;
 mod watch;
 
@@ -42,6 +43,7 @@ use reading::{Reading, joined};
 use rejects::Rejects;
 pub use replay::{Replay, ReplayOrders};
 use rows::FileProgress;
+use sql::Connectors;
 pub use start::StartError;
 pub use watch::RunWatch;
 
@@ -57,6 +59,7 @@ pub struct Run {
     books: Arc<Books>,
     sinks: Vec<(SinkInput, SinkRuntime)>,
     chain: Chain,
+    connectors: Connectors,
     extractor: Option<Arc<Extractor>>,
     rejects: Rejects,
     progress: Arc<FileProgress>,
@@ -115,6 +118,7 @@ impl Run {
         if let Some(rest) = &pipeline.source.rest {
             RestClient::new(rest, None, Waits::new(Handle::current(), stop.clone()))?;
         }
+        let connectors = start::connectors(&pipeline, &home)?;
         // What is polled cannot be polled again for the same values: spool first.
         let polled = pipeline.is_polled();
         let mode = if polled { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
@@ -143,6 +147,7 @@ impl Run {
         }
         Ok(Run {
             chain,
+            connectors,
             rejects: Rejects::start(home.join("spool").join(REJECTED), options, stop.clone())?,
             run_id: plan.run_id.clone(),
             books: Arc::new(Books::default()),
@@ -181,7 +186,7 @@ impl Run {
     async fn bring_to_end(self) -> RunEnd {
         let began = Instant::now();
         info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
-        let Run { pipeline, run_id, books, sinks, chain, extractor, rejects, .. } = self;
+        let Run { pipeline, run_id, books, sinks, chain, connectors, extractor, rejects, .. } = self;
         let (mut plan, progress, stop, span) = (self.plan, self.progress, self.stop, self.span);
         let trackers = sinks
             .iter()
@@ -194,14 +199,23 @@ impl Run {
         let keeper = Arc::new(keeper);
         let clock = keeper.start_clock();
         let inlets = inlets(&pipeline, &plan, &sinks);
-        let intake =
-            Arc::new(Intake::new(chain, books.clone(), rejects, plan.begin.clone(), inlets));
-        let reading = Reading { extractor, books: books.clone(), progress, stop: stop.clone() };
+        let begin = plan.begin.clone();
+        let intake = Intake::new(Arc::new(chain), books.clone(), rejects.sender(), begin, inlets);
+        let intake = Arc::new(intake);
+        let reading = Reading {
+            extractor,
+            books: books.clone(),
+            progress,
+            stop: stop.clone(),
+            connectors,
+            run_id: run_id.clone(),
+            keeper: keeper.clone(),
+        };
         let read = reading.read(&pipeline, source, &intake).await;
         if let Err(error) = &read {
             tracing::error!(error, "the source could not be read to its end");
         }
-        let rejects_unwritten = close_intake(intake, &keeper).await;
+        let rejects_unwritten = close_intake(intake, rejects, &keeper).await;
         books.rejects_lost(rejects_unwritten);
         let mut views = Vec::new();
         let mut ends = Vec::new();
@@ -288,7 +302,7 @@ fn inlets(pipeline: &Pipeline, plan: &Plan, sinks: &[(SinkInput, SinkRuntime)]) 
 }
 
 /// Sends what is left and waits for the rejects; gives those that were not written.
-async fn close_intake(mut intake: Arc<Intake>, keeper: &Arc<Keeper>) -> u64 {
+async fn close_intake(mut intake: Arc<Intake>, rejects: Rejects, keeper: &Arc<Keeper>) -> u64 {
     // The source's tasks are over; a last handle may be on its way out.
     let intake = loop {
         match Arc::try_unwrap(intake) {
@@ -297,7 +311,7 @@ async fn close_intake(mut intake: Arc<Intake>, keeper: &Arc<Keeper>) -> u64 {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
-    let Closed { rejects, sealed, cuts } = intake.close();
+    let Closed { sealed, cuts } = intake.close();
     let keeper_too = keeper.clone();
     let cut = tokio::task::spawn_blocking(move || keeper_too.cut(&cuts)).await;
     if let Ok(Err(error)) = cut {

@@ -192,7 +192,7 @@ fn facts(frame: &Frame<'_>, with_bar: bool) -> Vec<Fact> {
 fn intake(frame: &Frame<'_>, with_bar: bool) -> Fact {
     let (books, fleet) = (frame.books, frame.header.fleet);
     let (label, number) =
-        if fleet { ("appliances", books.targets_done) } else { ("extracted", books.extracted) };
+        if fleet { (books.targets_are(), books.targets_done) } else { ("extracted", books.extracted) };
     let mut fact = Fact::new(label, number);
     let done = frame.progress.done;
     if let Some(total) = frame.progress.total.or(frame.header.source_total) {

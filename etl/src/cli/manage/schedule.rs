@@ -40,7 +40,7 @@ pub(super) fn run(args: &ScheduleArgs) -> Result<Exit, Exit> {
     });
     if let Some(next) = timing {
         let next = next.to_rfc3339_opts(SecondsFormat::Secs, true);
-        text.push_str(&format!("next run {next}, where it is run for good\n"));
+        text.push_str(&format!("next run  {next}\n"));
     }
     print(&text);
     if let Wanted::Monthly { day, .. } = args.when

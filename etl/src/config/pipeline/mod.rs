@@ -14,6 +14,7 @@ mod rest;
 mod schedule;
 mod secret;
 mod source;
+mod sql;
 mod step;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use rest::{
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
+pub use sql::{ConnectRetry, CursorClock, Shards, SqlFields, SqlKind, SqlSource, SqlTable};
 pub use step::{
     Added, All, Cast, Concat, Constant, Dedupe, DedupeSettings, Flatten, Mask, Named, Step,
     Timestamp, TimestampFrom, Trim,
