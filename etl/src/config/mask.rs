@@ -41,7 +41,7 @@ fn hide(value: &mut Json) {
             for (key, value) in entries {
                 match value {
                     Json::String(text) if sounds_secret(key) && !text.is_empty() => {
-                        *text = HIDDEN.to_owned();
+                        *text = "(hidden)".to_owned();
                     }
                     value => hide(value),
                 }

@@ -186,7 +186,8 @@ impl Run {
     async fn bring_to_end(self) -> RunEnd {
         let began = Instant::now();
         info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
-        let Run { pipeline, run_id, books, sinks, chain, connectors, extractor, rejects, .. } = self;
+        let Run { pipeline, run_id, books, sinks, chain, connectors, extractor, rejects, .. } =
+            self;
         let (mut plan, progress, stop, span) = (self.plan, self.progress, self.stop, self.span);
         let trackers = sinks
             .iter()

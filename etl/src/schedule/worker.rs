@@ -120,13 +120,7 @@ impl Worker {
     /// Does as it is told: nothing more, or a run now and then by the schedule again.
     fn obey(&mut self, stopped: bool, run: bool) {
         self.queued = run && !stopped;
-        let now = self.now();
-        if let (Some(plan), Some(now)) = (&mut self.plan, now)
-            && plan.due().is_some_and(|due| due <= now)
-        {
-            // What fell due while it was stopped was not to be run.
-            plan.advance(now);
-        }
+        self.pass_over();
         let due = self.plan.as_ref().and_then(Plan::due);
         self.served.note(|figures| {
             figures.due = due.filter(|_| !stopped);
@@ -137,6 +131,17 @@ impl Worker {
                 ref going_on => going_on.clone(),
             };
         });
+    }
+
+    /// Goes on to a due time that is to come: what fell due while it was stopped was not to be
+    /// run, and is not missed.
+    fn pass_over(&mut self) {
+        let now = self.now();
+        if let (Some(plan), Some(now)) = (&mut self.plan, now)
+            && plan.due().is_some_and(|due| due <= now)
+        {
+            plan.advance(now);
+        }
     }
 
     fn now(&self) -> Option<Moment> {
@@ -156,6 +161,7 @@ impl Worker {
         }
         if self.served.stopped() {
             self.queued = false;
+            self.pass_over();
             if self.running.is_none() {
                 self.served.note(|figures| figures.activity = Activity::Stopped);
             }

@@ -12,15 +12,15 @@ use super::{LanePlan, LaneProgress, Shared};
 use crate::batch::{BatchBuilder, KeyContext, Rows};
 use crate::checkpoint::Place;
 use crate::config::{SqlFields, SqlSource, SqlTable};
+use crate::http::printable;
+use crate::load::runtime::Outlet;
 use crate::pipeline::intake::{Begin, Closed, Inlet, Intake, Sealed, Workspace};
 use crate::pipeline::rejects::Reject;
 use crate::source::json::push_string;
-use crate::stop::Urgency;
-use crate::http::printable;
-use crate::load::runtime::Outlet;
 use crate::source::sql::{
     Chunk, Client, Entry, Key, Outline, Page, Relation, RowWriter, Shape, SqlError, Trouble,
 };
+use crate::stop::Urgency;
 
 /// Chunks that may wait between the connection and the intake.
 const CHUNKS_AHEAD: usize = 2;
@@ -305,8 +305,7 @@ impl Lane {
 
 /// Fields that every row of a table gets, as names and JSON values.
 fn added(add: &SqlFields, shard: &str, table: &str, began: &str) -> Vec<(String, String)> {
-    let fields =
-        [(&add.shard, shard), (&add.source_table, table), (&add.processed_at, began)];
+    let fields = [(&add.shard, shard), (&add.source_table, table), (&add.processed_at, began)];
     let named = fields.into_iter().filter_map(|(name, value)| Some((name.clone()?, value)));
     let quoted = named.map(|(name, value)| {
         let mut json = Vec::new();

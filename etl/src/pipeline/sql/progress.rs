@@ -67,7 +67,11 @@ impl LaneProgress {
     }
 
     /// Writes `marks` into the lane's state; says whether nothing of it is in flight.
-    pub(in crate::pipeline) fn note(&self, marks: Option<&LaneMarks>, lane: &mut LaneState) -> bool {
+    pub(in crate::pipeline) fn note(
+        &self,
+        marks: Option<&LaneMarks>,
+        lane: &mut LaneState,
+    ) -> bool {
         let at_rest = self.at_rest.load(Acquire);
         let Some(LaneMarks { numbered, marks }) = marks else { return at_rest };
         for (at, (name, mark)) in self.sinks.iter().zip(marks).enumerate() {

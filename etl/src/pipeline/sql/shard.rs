@@ -107,10 +107,8 @@ impl ShardRun {
                     lanes.push_back(Lane::new(&self.name, plan, what, outline, &self.shared));
                 }
                 Err(error) if error.trouble == Trouble::Connection => return Err(error),
-                Err(error) => failures.push(Failure {
-                    table: Some(table.name().to_owned()),
-                    why: error.to_string(),
-                }),
+                Err(error) => failures
+                    .push(Failure { table: Some(table.name().to_owned()), why: error.to_string() }),
             }
         }
         *self.queue() = lanes;

@@ -26,11 +26,7 @@ impl Outline {
     ///
     /// # Errors
     /// When a column is missing, cannot be read or cannot be ordered by.
-    pub fn new(
-        table: &SqlTable,
-        found: Vec<Column>,
-        add: &SqlFields,
-    ) -> Result<Outline, SqlError> {
+    pub fn new(table: &SqlTable, found: Vec<Column>, add: &SqlFields) -> Result<Outline, SqlError> {
         let refuse = |text: String| SqlError::new(Trouble::Refused, text);
         let of = |name: &str| {
             found.iter().find(|column| column.name == name).cloned().ok_or_else(|| {
@@ -84,7 +80,8 @@ impl Outline {
             let remedy = "cast it to text in a `query`, or leave it out with `columns`";
             return Err(refuse(text).remedy(remedy));
         }
-        if let Some(column) = self.order.iter().map(|at| &self.columns[*at]).find(|column| !column.kind.is_key())
+        if let Some(column) =
+            self.order.iter().map(|at| &self.columns[*at]).find(|column| !column.kind.is_key())
         {
             let Column { name, declared, .. } = column;
             let text = format!("rows cannot be ordered by `{name}`, which is of type {declared}");
@@ -104,7 +101,8 @@ impl Outline {
         if let Some(cursor) = self.cursor().filter(|cursor| !cursor.kind.is_time())
             && table.since.is_some()
         {
-            let text = format!("`since` needs a cursor that is a time, and `{}` is none", cursor.name);
+            let text =
+                format!("`since` needs a cursor that is a time, and `{}` is none", cursor.name);
             return Err(refuse(text).remedy("remove `since`, or use a query with WHERE"));
         }
         let added = [&add.shard, &add.source_table, &add.processed_at];
