@@ -9,6 +9,7 @@ mod address;
 mod database;
 mod diagnostic;
 mod document;
+mod edit;
 mod environment;
 mod frame;
 mod load;
@@ -35,9 +36,13 @@ pub(crate) use address::Address;
 pub(crate) use database::DatabasePlace;
 pub(crate) use database::Server;
 pub use diagnostic::{Diagnostic, Report};
+pub use edit::{NotEdited, ScheduleEdit, edit_schedule};
 pub use environment::Environment;
+pub(crate) use environment::env_files;
 pub use load::{Loaded, Origin, from_str, load};
+pub use mask::masked;
 pub use origin::Position;
+pub(crate) use pipeline::is_name;
 pub use pipeline::{
     Added, All, ApiKey, Auth, BasicAuth, BatchLimits, BatchSettings, Cast, Column, ColumnType,
     Columns, Compression, Concat, Concurrency, ConnectRetry, Constant, CsvSource, Cursor,
