@@ -186,7 +186,14 @@ impl Run {
         let inlets = inlets(&pipeline, &plan, &sinks);
         let intake =
             Arc::new(Intake::new(chain, books.clone(), rejects, plan.begin.clone(), inlets));
-        let reading = Reading { extractor, books: books.clone(), progress, stop: stop.clone() };
+        let (books_too, keeper_too) = (books.clone(), keeper.clone());
+        let reading = Reading {
+            extractor,
+            books: books_too,
+            progress,
+            keeper: keeper_too,
+            stop: stop.clone(),
+        };
         let read = reading.read(&pipeline, source, &intake).await;
         if let Err(error) = &read {
             tracing::error!(error, "the source could not be read to its end");

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::fleet::Fleet;
 use super::intake::Intake;
+use super::keeper::Keeper;
 use super::plan::Source;
 use super::rows::FileProgress;
 use crate::config::{Extract, Pipeline};
@@ -23,6 +24,7 @@ pub(super) struct Reading {
     pub(super) extractor: Option<Arc<Extractor>>,
     pub(super) books: Arc<Books>,
     pub(super) progress: Arc<FileProgress>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) stop: Stop,
 }
 
@@ -47,7 +49,8 @@ impl Reading {
             // same batches.
             Source::Rest(run) => {
                 let Some(rest) = &pipeline.source.rest else { return Ok(true) };
-                run.read_on_thread(rest, intake.clone(), self.books, self.stop).await
+                let (keeper, books) = (self.keeper, self.books);
+                run.read_on_thread(rest, intake.clone(), keeper, books, self.stop).await
             }
             Source::Fleet { targets, done_before, settled } => {
                 let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =
