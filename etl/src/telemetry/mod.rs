@@ -24,4 +24,4 @@ pub use profile::ProfileFiles;
 pub use requests::{REQUEST_SECONDS, Requests, RequestsSnapshot};
 pub use result::{RunFiles, RunResult, SpoolRemaining, Stop};
 pub use terminal::{Terminal, Tone};
-pub use watch::{Progress, RunHeader, SinkHealth, SinkState, Watch};
+pub use watch::{Progress, RunHeader, SinkHealth, SinkKind, SinkState, Watch};
