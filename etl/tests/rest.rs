@@ -137,6 +137,61 @@ async fn pages_that_name_the_next_one_in_their_body() {
     assert_eq!(api.count(), 22);
 }
 
+/// What leads on travels in the body of a POST, as text or number, and nothing else of
+/// the body changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_are_asked_for_in_a_body() {
+    let api = Api::start(|request| {
+        let ours = request.body.starts_with(r#"{ "q": 1.0e2, "from": "#);
+        if request.method != "POST" || !ours || request.path.contains('?') {
+            return answer("422 Unprocessable Entity", "");
+        }
+        let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+        let (from, size) = (&body["from"], body["at"]["size"].as_u64().unwrap() as usize);
+        let start = match request.path.as_str() {
+            "/text" => from.as_str().map_or(0, |text| text[1..].parse().unwrap()),
+            // The pages have numbers from 1.
+            "/page" => (from.as_u64().unwrap() as usize - 1) * size,
+            "/since" => from.as_u64().unwrap() as usize,
+            _ => from.as_u64().unwrap_or(0) as usize,
+        };
+        let end = (start + size).min(95);
+        let next = match request.path.as_str() {
+            _ if end == 95 => "null".to_owned(),
+            "/text" => format!("\"\\\"{end}\""),
+            _ => end.to_string(),
+        };
+        ok(format!(r#"{{"items":{},"next":{next}}}"#, records(start.min(end)..end)))
+    });
+    for (path, body, more, count) in [
+        ("/text", 20, "pagination: { cursor: { pointer: /next, param: /from } }", 95),
+        ("/number", 20, "pagination: { cursor: { pointer: /next, param: /from } }", 95),
+        ("/page", 0, "pagination: { page: { param: /from, size_param: /at/size, size: 30 } }", 95),
+        (
+            "/offset",
+            0,
+            "pagination: { offset: { param: /from, limit_param: /at/size, limit: 40 } }",
+            95,
+        ),
+        ("/since", 500, "incremental: { field: /id, param: /from, start: \"15\" }", 80),
+    ] {
+        let (bench, sink) = (Bench::new(), mock(Faults::default()).await);
+        let rest = format!(
+            "url: {}\nmethod: POST\nrecords: /items\n\
+             body: '{{ \"q\": 1.0e2, \"from\": null, \"at\": {{\"size\": {body}}} }}'\n{more}",
+            api.url(path)
+        );
+        pipeline(&bench, &rest, &sink, "");
+        assert_eq!(bench.run(&[]).exits(0).total("extracted"), count, "{path}");
+        each_exactly_once(&sink, count);
+        if path == "/since" {
+            // From the highest one on, which this API gives again, or not.
+            assert_eq!(bench.run(&[]).exits(0).total("extracted"), 1);
+            assert!(api.seen().pop().unwrap().body.contains(r#""from": 94,"#));
+        }
+    }
+}
+
 /// A server may give less at once than it is asked for, and does not say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_size_that_the_api_caps_loses_nothing() {

@@ -54,6 +54,7 @@ pub struct RestClient {
 /// What one request asks for, and as whom.
 struct Question<'a> {
     uri: &'a Uri,
+    ask: &'a Ask,
     token: Option<HeaderValue>,
     known: Option<&'a Known>,
     /// Whether another token may be asked for when this one is refused.
@@ -139,7 +140,7 @@ impl RestClient {
     /// What tells the request for a page apart from any other.
     #[must_use]
     pub fn identity(&self, ask: &Ask) -> [u8; 16] {
-        self.requests.uri(ask).map_or([0; 16], |uri| self.requests.identity(&uri))
+        self.requests.uri(ask).map_or([0; 16], |uri| self.requests.identity(&uri, ask))
     }
 
     /// A page's address as shown to people: `GET https://api.example.net/posts`.
@@ -249,7 +250,7 @@ impl RestClient {
         };
         let mut failures = 0;
         loop {
-            match self.attempt(&uri, known, &read) {
+            match self.attempt(&uri, &page.ask, known, &read) {
                 Ok(fetched) => return Ok(fetched),
                 Err(trouble) => {
                     failures += 1;
@@ -284,6 +285,7 @@ impl RestClient {
     fn attempt<T>(
         &mut self,
         uri: &Uri,
+        ask: &Ask,
         known: Option<&Known>,
         read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
     ) -> Result<Fetched<T>, Trouble> {
@@ -292,7 +294,7 @@ impl RestClient {
             let deadline = self.turn()?;
             let token = self.token(deadline)?;
             let asked = Instant::now();
-            let question = Question { uri, token, known, renewable };
+            let question = Question { uri, ask, token, known, renewable };
             let fetched = self.request(question, read, deadline);
             self.count(asked, &fetched, Option::is_some);
             match (fetched?, &mut self.tokens) {
@@ -311,8 +313,8 @@ impl RestClient {
         read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
         deadline: Instant,
     ) -> Result<Option<Fetched<T>>, Trouble> {
-        let Question { uri, token, known, renewable } = question;
-        let response = self.send(self.requests.make(uri, token, known), deadline)?;
+        let Question { uri, ask, token, known, renewable } = question;
+        let response = self.send(self.requests.make(uri, ask, token, known), deadline)?;
         if response.status() == StatusCode::UNAUTHORIZED && renewable {
             return Ok(None);
         }
