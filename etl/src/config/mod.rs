@@ -38,14 +38,15 @@ pub use environment::Environment;
 pub use load::{Loaded, Origin, from_str, load};
 pub use origin::Position;
 pub use pipeline::{
-    Added, All, ApiKey, Auth, BasicAuth, BatchLimits, BatchSettings, Cast, Column, ColumnType,
-    Columns, Compression, Concat, Concurrency, Constant, CsvSource, Cursor, DatabaseLoad, Dedupe,
-    DedupeSettings, Extra, Extract, FileFormat, FileLoad, Flatten, Generated, HttpExtract,
-    HttpFormat, HttpLoad, HttpVersion, Incremental, Layout, LedgerSettings, Load, Mask, Missed,
-    Named, NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination, ParquetColumn,
-    ParquetCompression, ParquetLoad, ParquetType, ParquetTypeText, Pipeline, RestFormat,
-    RestMethod, RestSource, Retry, RunRetry, S3Settings, Schedule, Secret, Simulated, Source,
-    SpoolMode, SpoolSettings, SslMode, Step, Timestamp, TimestampFrom, Tls, Trim, WriteMode,
+    Added, AlertEmail, AlertWebhook, Alerts, All, ApiKey, Auth, BasicAuth, BatchLimits,
+    BatchSettings, Cast, Column, ColumnType, Columns, Compression, Concat, Concurrency, Constant,
+    CsvSource, Cursor, DatabaseLoad, Dedupe, DedupeSettings, Extra, Extract, FileFormat, FileLoad,
+    Flatten, Generated, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Incremental, Layout,
+    LedgerSettings, Load, MailEncryption, Mask, Missed, Named, NextPage, Oauth2, Offsets, Overlap,
+    PageNumbers, Pagination, ParquetColumn, ParquetCompression, ParquetLoad, ParquetType,
+    ParquetTypeText, Pipeline, RestFormat, RestMethod, RestSource, Retry, RunRetry, S3Settings,
+    Schedule, Secret, Simulated, Source, SpoolMode, SpoolSettings, SslMode, Step, Timestamp,
+    TimestampFrom, Tls, Trim, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub use units::{Rate, Share, Size, Span, UnitError};

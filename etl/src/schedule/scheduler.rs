@@ -13,6 +13,7 @@ use super::reload::{ReloadState, Reloader};
 use super::served::Served;
 use super::timing::{Clock, Moment, Timing};
 use super::{expand, watched, worker};
+use crate::alerts::{self, Tally};
 use crate::config::{self, Loaded};
 use crate::history;
 use crate::stop::{Stop, Urgency};
@@ -43,6 +44,7 @@ pub struct Scheduler {
     workers: Mutex<JoinSet<()>>,
     reload: Mutex<ReloadState>,
     unsafe_end: AtomicBool,
+    alerts: Tally,
 }
 
 /// Pipelines as they were loaded, and the files as they were just before.
@@ -98,6 +100,7 @@ impl Scheduler {
             workers: Mutex::default(),
             reload: Mutex::default(),
             unsafe_end: AtomicBool::new(false),
+            alerts: Tally::default(),
         });
         let LoadedFiles { pipelines, seen } = loaded;
         let reloader = Reloader::new(scheduler.clone(), &pipelines, seen);
@@ -105,6 +108,7 @@ impl Scheduler {
             scheduler.serve(loaded);
         }
         tokio::spawn(reloader.follow());
+        tokio::spawn(alerts::watch(scheduler.clone(), scheduler.stop.clone()));
         scheduler
     }
 
@@ -118,6 +122,12 @@ impl Scheduler {
     #[must_use]
     pub fn reload_state(&self) -> ReloadState {
         self.lock_reload().clone()
+    }
+
+    /// How much was told to people.
+    #[must_use]
+    pub fn alerts(&self) -> &Tally {
+        &self.alerts
     }
 
     /// Where spools and state are kept.

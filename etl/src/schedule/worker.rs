@@ -183,7 +183,10 @@ impl Worker {
         self.running = Some(tokio::spawn(async move {
             runner::run(&scheduler, &served).await;
             let then = if scheduled { Activity::Waiting } else { Activity::Ended };
-            served.note(|figures| figures.activity = then);
+            served.note(|figures| {
+                figures.activity = then;
+                figures.settled.clone_from(&figures.last);
+            });
         }));
     }
 
