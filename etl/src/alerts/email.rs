@@ -80,22 +80,22 @@ impl Email {
     }
 
     fn failed(&self, error: &Error) -> String {
-        let mut text = format!("{}: {error}", self.shown);
-        let mut source = error.source();
+        // Of what is not said by the server the innermost cause says what it is.
+        let mut text = error.to_string();
+        let mut source = error.source().filter(|_| error.status().is_none());
         while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.contains(&cause_text) {
-                text = format!("{text}: {cause_text}");
-            }
+            text = cause.to_string();
             source = cause.source();
         }
         let remedy = match error.status().map(|code| code.to_string()).as_deref() {
             Some("530" | "534" | "535") => "; check alerts.email.user and password",
             Some("550" | "551" | "553" | "554") => "; check alerts.email.from and to",
-            _ if error.is_tls() => "; is the certificate for this name, and tls.ca its authority?",
+            _ if text.contains("certificate") => {
+                "; is it for this name, and is its authority the system's or tls.ca?"
+            }
             _ => "",
         };
-        format!("{}{remedy}", printable(text.as_bytes(), SHOWN_BYTES_MAX))
+        format!("{}: {}{remedy}", self.shown, printable(text.as_bytes(), SHOWN_BYTES_MAX))
     }
 }
 

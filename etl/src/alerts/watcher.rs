@@ -232,6 +232,8 @@ impl Watched {
         if all > self.seen {
             self.missed += all - self.seen;
             (self.seen, self.missed_at) = (all, now);
+            // However soon it is over, it was there.
+            return;
         }
         // A run's beginning is told to the second.
         if figures.settled.as_ref().is_some_and(|run| run.began + 1 >= self.missed_at) {

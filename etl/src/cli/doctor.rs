@@ -187,22 +187,22 @@ async fn receivers(pipeline: &str, settings: &Alerts, alert: bool) -> Vec<Findin
     let mut findings = Vec::new();
     if alert {
         for (kind, sent) in alerts::test(pipeline, settings).await {
-            let what = format!("alert {}", kind.name());
+            let what = kind.name();
             findings.push(match sent {
-                Ok(()) => ok(&what, "a test message was taken; did it arrive?".to_owned()),
-                Err(error) => fail(&what, error, None),
+                Ok(()) => ok(what, "a test message was taken; did it arrive?".to_owned()),
+                Err(error) => fail(what, error, None),
             });
         }
     } else {
         for (kind, channel) in Channel::all(settings) {
-            let what = format!("alert {}", kind.name());
+            let what = kind.name();
             let probed = match channel {
                 Ok(channel) => channel.probe().await,
                 Err(error) => Err(error),
             };
             findings.push(match probed {
-                Ok(text) => ok(&what, text),
-                Err(error) => fail(&what, error, None),
+                Ok(text) => ok(what, text),
+                Err(error) => fail(what, error, None),
             });
         }
     }
