@@ -201,7 +201,8 @@ pub struct CheckArgs {
 
 /// Options of `etl doctor`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  etl doctor fixtures/pipelines/appliances.yaml\n\n\
+#[command(after_help = "Examples:\n  etl doctor fixtures/pipelines/appliances.yaml\n  \
+    etl doctor pipeline.yaml --alert\n\n\
     Exit 0 when a run could begin, 78 when the file is wrong, 69 when something cannot be reached.")]
 pub struct DoctorArgs {
     /// The pipeline's file.
@@ -213,6 +214,9 @@ pub struct DoctorArgs {
     /// Override one value of the file, as in load.0.workers=4; repeatable.
     #[arg(long, value_name = "PATH=VALUE", action = ArgAction::Append)]
     pub set: Vec<String>,
+    /// Send a test message to everybody whom `alerts` tells.
+    #[arg(long)]
+    pub alert: bool,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,

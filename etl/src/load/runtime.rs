@@ -24,7 +24,7 @@ use crate::checkpoint::{Ticket, Tracker};
 use crate::config::{Load, SpoolMode};
 use crate::spool::{Room, Spool, Usage};
 use crate::stop::{Stop, StopHandle};
-use crate::telemetry::SinkBooks;
+use crate::telemetry::{SinkBooks, SinkKind};
 
 /// How often a full spool is looked at again.
 const ROOM_PAUSE: Duration = Duration::from_millis(200);
@@ -112,7 +112,7 @@ impl SinkRuntime {
         plan: ReplayPlan,
     ) -> std::io::Result<SinkRuntime> {
         let (spool, workers) = (Arc::new(spool), load.in_flight_max());
-        let books = SinkBooks::of(sink.is_database());
+        let books = SinkBooks::of(sink.kind() == SinkKind::Database);
         let parts = Arc::new(Parts {
             name: load.sink_name().to_owned(),
             sink,
@@ -295,6 +295,12 @@ impl SinkView {
     #[must_use]
     pub fn target(&self) -> &str {
         self.parts.sink.target()
+    }
+
+    /// What kind of place it is.
+    #[must_use]
+    pub fn kind(&self) -> SinkKind {
+        self.parts.sink.kind()
     }
 
     /// What to change when the sink refuses with `status`.

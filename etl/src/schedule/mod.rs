@@ -24,6 +24,6 @@ pub use plan::Plan;
 pub use reload::ReloadState;
 pub use scheduler::{LoadedFiles, OrderError, Scheduler, Settings, load_all};
 pub use served::{Activity, Figures, Served};
-pub use spools::SinkSpool;
+pub use spools::{SinkSpool, spools_of};
 pub use timing::{Clock, Timing};
 pub use totals::{Durations, RUN_SECONDS, SinkTotals, Totals};

@@ -13,6 +13,7 @@ use super::reload::{ReloadState, Reloader};
 use super::served::Served;
 use super::timing::{Clock, Moment, Timing};
 use super::{expand, orders, watched, worker};
+use crate::alerts::{self, Tally};
 use crate::config::{self, Loaded};
 use crate::history;
 use crate::stop::{Stop, Urgency};
@@ -45,6 +46,7 @@ pub struct Scheduler {
     /// One order at a time.
     ordering: Mutex<()>,
     unsafe_end: AtomicBool,
+    alerts: Tally,
 }
 
 /// Pipelines as they were loaded, and the files as they were just before.
@@ -112,6 +114,7 @@ impl Scheduler {
             reload: Mutex::default(),
             ordering: Mutex::default(),
             unsafe_end: AtomicBool::new(false),
+            alerts: Tally::default(),
         });
         let LoadedFiles { pipelines, seen } = loaded;
         let reloader = Reloader::new(scheduler.clone(), &pipelines, seen);
@@ -119,6 +122,7 @@ impl Scheduler {
             scheduler.serve(loaded);
         }
         tokio::spawn(reloader.follow());
+        tokio::spawn(alerts::watch(scheduler.clone(), scheduler.stop.clone()));
         scheduler
     }
 
@@ -132,6 +136,12 @@ impl Scheduler {
     #[must_use]
     pub fn reload_state(&self) -> ReloadState {
         self.lock_reload().clone()
+    }
+
+    /// How much was told to people.
+    #[must_use]
+    pub fn alerts(&self) -> &Tally {
+        &self.alerts
     }
 
     /// Where spools and state are kept.

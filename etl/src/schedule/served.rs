@@ -69,6 +69,8 @@ pub struct Figures {
     pub running: Option<BooksSnapshot>,
     /// The last run that is over, of an earlier process perhaps.
     pub last: Option<RunRecord>,
+    /// The last run that is over and will not be tried again.
+    pub settled: Option<RunRecord>,
     /// When the last run that ended well ended, Unix seconds.
     pub last_success: Option<u64>,
     /// How its sinks are, or were when the last run ended.
@@ -115,6 +117,7 @@ impl Served {
         let good = past.iter().rev().find(|run| run.exit == 0);
         let figures = Figures {
             last: past.last().cloned(),
+            settled: past.last().cloned(),
             last_success: good.map(|run| run.began.saturating_add(run.seconds as u64)),
             ..Figures::default()
         };

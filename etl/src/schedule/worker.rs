@@ -230,7 +230,10 @@ impl Worker {
                 true => Activity::Waiting,
                 false => Activity::Ended,
             };
-            served.note(|figures| figures.activity = then);
+            served.note(|figures| {
+                figures.activity = then;
+                figures.settled.clone_from(&figures.last);
+            });
         }));
     }
 

@@ -27,4 +27,4 @@ pub use result::{RunFiles, RunResult, SpoolRemaining, Stop};
 pub use rotation::LogLimits;
 pub(crate) use rotation::older_files;
 pub use terminal::{Terminal, Tone};
-pub use watch::{Progress, RunHeader, SinkHealth, SinkState, Watch};
+pub use watch::{Progress, RunHeader, SinkHealth, SinkKind, SinkState, Watch};
