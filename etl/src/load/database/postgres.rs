@@ -22,6 +22,7 @@ use crate::config::{DatabaseLoad, Load, Secret, Server, WriteMode};
 use crate::http::printable;
 use crate::load::answer::{Answer, Failure};
 use crate::load::sink::{Delivering, Probe, Probing, Reach, Sink};
+use crate::telemetry::SinkKind;
 
 /// Bytes of rows handed to the connection at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -349,8 +350,8 @@ const STARTING: &str =
     "start the database or correct its address; a run would keep everything in the spool";
 
 impl Sink for PostgresSink {
-    fn is_database(&self) -> bool {
-        true
+    fn kind(&self) -> SinkKind {
+        SinkKind::Database
     }
 
     fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {

@@ -16,10 +16,12 @@ mod outline;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod rows;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite", feature = "sqlserver"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sentence;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlserver")]
+mod sqlserver;
 pub mod values;
 
 use std::path::Path;
@@ -69,6 +71,12 @@ pub(crate) fn connector(
     home: &Path,
 ) -> Result<Arc<dyn Connector>, SqlSetupError> {
     match (source.kind, &shard.place) {
+        #[cfg(feature = "sqlserver")]
+        (SqlKind::Sqlserver, ShardPlace::Server(server)) => {
+            let connector =
+                sqlserver::SqlServer::new(source, server).map_err(SqlSetupError::Tls)?;
+            Ok(Arc::new(connector))
+        }
         #[cfg(feature = "postgres")]
         (SqlKind::Postgres, ShardPlace::Server(server)) => {
             Ok(postgres::Postgres::new(source, server)?)
