@@ -9,8 +9,11 @@ use serde_json::json;
 
 use super::args::DoctorArgs;
 use super::run::say;
+use crate::alerts::{self, Channel};
 use crate::batch::Rows;
-use crate::config::{self, CsvSource, Load, Loaded, Pipeline, RestSource, Retry, SqlSource};
+use crate::config::{
+    self, Alerts, CsvSource, Load, Loaded, Pipeline, RestSource, Retry, SqlSource,
+};
 use crate::exit::Exit;
 use crate::extract::{Extractor, Target};
 use crate::load::{self, Probe, Reach, SinkHome};
@@ -57,7 +60,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
             return Exit::Internal;
         }
     };
-    let findings = runtime.block_on(examine(&loaded, &args.data_dir));
+    let findings = runtime.block_on(examine(&loaded, &args.data_dir, args.alert));
     show(&findings, args.json);
     if findings.iter().any(|finding| finding.level == Level::Fail) {
         Exit::SourceUnavailable
@@ -66,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
     }
 }
 
-async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
+async fn examine(loaded: &Loaded, data_dir: &Path, alert: bool) -> Vec<Finding> {
     let pipeline = &loaded.pipeline;
     let secrets = counted(loaded.secrets as u64, "secret");
     let variables = counted(loaded.variables as u64, "variable");
@@ -93,6 +96,11 @@ async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
         for load in loads {
             findings.push(sink(load, &home, &mut clock).await);
         }
+    }
+    if let Some(settings) = &pipeline.alerts {
+        findings.extend(receivers(&pipeline.name, settings, alert).await);
+    } else if alert {
+        findings.push(warn("alerts", "the pipeline has none: set `alerts`".to_owned()));
     }
     findings.push(state(&directory));
     findings.extend(clock.map(clocks));
@@ -217,6 +225,36 @@ async fn sink(load: &Load, home: &SinkHome<'_>, clock: &mut Option<SystemTime>) 
         Reach::Refused | Reach::Unreachable => Level::Fail,
     };
     Finding { level, what, text, remedy }
+}
+
+/// Whether alerts would arrive; with `alert` by sending one.
+async fn receivers(pipeline: &str, settings: &Alerts, alert: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if alert {
+        for (kind, sent) in alerts::test(pipeline, settings).await {
+            let what = kind.name();
+            findings.push(match sent {
+                Ok(()) => ok(what, "a test message was taken; did it arrive?".to_owned()),
+                Err(error) => fail(what, error, None),
+            });
+        }
+    } else {
+        for (kind, channel) in Channel::all(settings) {
+            let what = kind.name();
+            let probed = match channel {
+                Ok(channel) => channel.probe().await,
+                Err(error) => Err(error),
+            };
+            findings.push(match probed {
+                Ok(text) => ok(what, text),
+                Err(error) => fail(what, error, None),
+            });
+        }
+    }
+    if findings.is_empty() {
+        findings.push(warn("alerts", "nobody is told: `to` and `url` are empty".to_owned()));
+    }
+    findings
 }
 
 /// Whether spool and state can be written, tried without leaving anything behind.

@@ -1,6 +1,7 @@
 //! What the schema cannot say: rules over several keys, addresses, headers,
 //! schedules. A rule stays silent where one of its keys is already reported.
 
+mod alerts;
 mod database;
 mod files;
 mod rest;
@@ -60,6 +61,9 @@ impl Rules<'_> {
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
+        }
+        if let Some(alerts) = &pipeline.alerts {
+            self.alerts(alerts);
         }
         self.steps(&pipeline.transform);
         let mut names = BTreeMap::new();

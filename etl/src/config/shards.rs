@@ -82,6 +82,13 @@ impl ShardPlace {
 }
 
 impl SqlSource {
+    /// Connections that may be open at once.
+    #[must_use]
+    pub(crate) fn connections_max(&self) -> usize {
+        let shards = Shard::all(self).map_or(0, |shards| shards.len());
+        shards.saturating_mul(self.connections)
+    }
+
     /// The shards' URLs; `None` when none is given.
     fn urls(&self) -> Option<Vec<&str>> {
         let urls: Vec<&str> = match self.shards.as_ref()? {

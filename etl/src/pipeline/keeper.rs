@@ -103,6 +103,20 @@ impl Keeper {
         self.rejects_written.set(all_written).ok();
     }
 
+    /// Makes durable, before anything is sent, that the pages of an API are not what the
+    /// run before knew of them: that answers to it do not hold for what sinks have now.
+    /// Blocks.
+    pub(super) fn forget_pages(&self) {
+        let mut kept = self.kept();
+        let Kept { store, state, unsaved } = &mut *kept;
+        let Some(rest) = state.rest.as_mut().filter(|rest| !rest.known.is_empty()) else { return };
+        rest.known.clear();
+        if let Err(error) = store.save_twice(state) {
+            warn!(%error, "could not write the checkpoint, trying again");
+            *unsaved = true;
+        }
+    }
+
     /// Writes down where batches were cut off, before they are sent: a resumed run
     /// must cut them off there too. Blocks.
     pub(super) fn cut(&self, cuts: &[(String, u64)]) -> Result<(), WriteError> {
@@ -117,7 +131,10 @@ impl Keeper {
                 let mut inputs = state.inputs.iter_mut();
                 inputs.find(|known| known.path == input.path).map(|known| &mut known.cuts)
             }
-            Progress::Rest { .. } => state.rest.as_mut().map(|known| &mut known.cuts),
+            Progress::Rest { .. } => state.rest.as_mut().map(|rest| {
+                rest.known.clear();
+                &mut rest.cuts
+            }),
         };
         if let Some(known) = known {
             add_cuts(known, cuts);

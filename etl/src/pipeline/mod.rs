@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tracing::{Span, info};
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::batch::{BatchBuilder, KeyContext};
 use crate::checkpoint::{Damage, State, Store};
@@ -68,6 +68,8 @@ pub struct Run {
     notices: Vec<String>,
     stop: Stop,
     span: Span,
+    /// Its lines in the log name the pipeline.
+    log_span: Span,
 }
 
 /// What is left of a run.
@@ -106,6 +108,8 @@ impl Run {
         stop: &Stop,
         stop_handle: &StopHandle,
     ) -> Result<Run, StartError> {
+        let log_span = info_span!("run", pipeline = pipeline.name.as_str());
+        let _named = log_span.enter();
         let home = data_dir.join(&pipeline.name);
         let extractor = pipeline.extract.as_ref().map(Extractor::new).transpose()?.map(Arc::new);
         if let Some(extractor) = &extractor {
@@ -156,6 +160,7 @@ impl Run {
             kept,
             notices,
             span,
+            log_span: log_span.clone(),
         })
     }
 
@@ -174,6 +179,11 @@ impl Run {
 
     /// Runs to the end, or until asked to stop.
     pub async fn finish(self) -> RunEnd {
+        let log_span = self.log_span.clone();
+        self.bring_to_end().instrument(log_span).await
+    }
+
+    async fn bring_to_end(self) -> RunEnd {
         let began = Instant::now();
         info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
         let Run { pipeline, run_id, books, sinks, chain, connectors, extractor, rejects, .. } =
@@ -338,6 +348,9 @@ fn build_sink(load: &Load, home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, StartEr
     load::build(load, home)
         .map_err(|source| StartError::Sink { sink: load.sink_name().to_owned(), source })
 }
+
+/// How long a polite stop may take.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the run to end in an orderly way, and at once when that takes too long.
 pub async fn drain(stop: &StopHandle, patience: Duration) {

@@ -53,7 +53,8 @@ impl Reading {
             // same batches.
             Source::Rest(run) => {
                 let Some(rest) = &pipeline.source.rest else { return Ok(true) };
-                run.read_on_thread(rest, intake.clone(), self.books, self.stop).await
+                let (keeper, books) = (self.keeper, self.books);
+                run.read_on_thread(rest, intake.clone(), keeper, books, self.stop).await
             }
             // The tables of shards too.
             Source::Sql(run) => {

@@ -139,7 +139,8 @@ pub fn plain_line(frame: &Frame<'_>) -> Line {
 pub fn room(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> String {
     let free = sink.spool_max.saturating_sub(sink.spool_bytes);
     if free == 0 {
-        return format!("none of {}: intake waits until the API answers", bytes(sink.spool_max));
+        let (max, kind) = (bytes(sink.spool_max), sink.kind.word());
+        return format!("none of {max}: intake waits until the {kind} answers");
     }
     let space = format!("{} of {}", bytes(free), bytes(sink.spool_max));
     match lasts(frame, place, free) {
@@ -270,7 +271,7 @@ fn trouble(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> Option<Line> {
     let name = one_line(&sink.name);
     match &sink.state {
         SinkState::Down { since, tries, next_try_in, .. } => {
-            let mut line = Line::of(Tone::Bad, "API DOWN");
+            let mut line = Line::of(Tone::Bad, format!("{} DOWN", sink.kind.title()));
             let tries = counted(u64::from(*tries), "try");
             let next = running_span(*next_try_in);
             let safe = counted(spooled(frame, sink), "record");
@@ -288,7 +289,7 @@ fn trouble(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> Option<Line> {
             Some(line)
         }
         SinkState::Refused { status, remedy, .. } => {
-            let mut line = Line::of(Tone::Bad, "API REFUSED US");
+            let mut line = Line::of(Tone::Bad, format!("{} REFUSED US", sink.kind.title()));
             line.push(
                 Tone::Plain,
                 format!("  {name}: {}   {}", one_line(status), one_line(remedy)),

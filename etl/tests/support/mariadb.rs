@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// How long a start may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Several servers at once would need more of it than a machine may give.
+const NO_AIO: [&str; 1] = ["--innodb-use-native-aio=0"];
+
 /// A running server, stopped when it is dropped.
 pub struct MariaDb {
     dir: TempDir,
@@ -31,15 +34,13 @@ impl MariaDb {
         let mut install = Command::new("mariadb-install-db");
         install
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .args(NO_AIO)
             .arg(format!("--user={}", user()))
-            .arg(format!("--datadir={}", dir.path().join("data").display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let installed = install.status();
-        assert!(
-            installed.is_ok_and(|status| status.success()),
-            "mariadb-install-db failed; install the Debian package `mariadb-server` (bash .ci/packages)"
-        );
+            .arg(format!("--datadir={}", dir.path().join("data").display()));
+        let installed = install.output().unwrap_or_else(|error| {
+            panic!("{error}: install the Debian package `mariadb-server` (bash .ci/packages)")
+        });
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = MariaDb { dir, port, server: None };
         server.go();
@@ -57,7 +58,8 @@ impl MariaDb {
             .arg(format!("--socket={}", self.path("socket").display()))
             .arg(format!("--pid-file={}", self.path("pid").display()))
             .arg(format!("--port={}", self.port))
-            .args(["--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0"])
+            .args(NO_AIO)
+            .args(["--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=2"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);

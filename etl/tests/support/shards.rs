@@ -235,15 +235,18 @@ impl Shards {
             if theirs == ours {
                 continue;
             }
+            let mut differ = String::new();
             for (at, (name, ..)) in COLUMNS.iter().enumerate() {
                 let one = |expression: &str, from: &str| {
                     format!("{zone}SELECT {expression} FROM {from} ORDER BY id LIMIT 3")
                 };
                 let source = self.sql(shard, &one(&of_source[at], "things"));
                 let sink = self.ask(&one(&of_sink[at], &from));
-                println!("{name}: {source:?} {sink:?}");
+                if source != sink {
+                    differ += &format!("\n{name}: {source:?} {sink:?}");
+                }
             }
-            panic!("shard {shard} has {theirs}, the sink {ours}");
+            panic!("shard {shard} has {theirs}, the sink {ours}; of the first rows {differ}");
         }
     }
 }

@@ -194,7 +194,7 @@ async fn send(
         end: Box::pin(replay.finish()),
         keep_runs: history::KEEP,
     };
-    let result =
+    let (result, _) =
         session.see_through(&loaded.pipeline, &args.data_dir, work, stop_handle, None).await?;
     session.show(&result, args.json);
     let left = dead.iter().filter(|file| file.path.exists()).count() as u64;

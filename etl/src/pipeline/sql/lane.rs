@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, channel};
 use tracing::warn;
@@ -127,7 +128,10 @@ impl Lane {
                 below: bounds.below.clone(),
                 ..self.outline.page(self.rows_max)
             };
-            let read = self.read_page(client, &page).await?;
+            let asked = Instant::now();
+            let read = self.read_page(client, &page).await;
+            self.shared.books.requests.count(asked.elapsed(), read.is_ok());
+            let read = read?;
             if read < u64::from(page.limit) && !self.pass_stop().await {
                 return Ok(());
             }
