@@ -22,6 +22,7 @@ mod scalar;
 mod schedule;
 mod schema;
 mod shards;
+mod sqlserver;
 mod suggest;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::address::Problem;
 use super::database::{Said, Server, file_path, given, problem, said};
-use super::pipeline::{Secret, Shards, SqlKind, SqlSource};
+use super::pipeline::{Shards, SqlKind, SqlSource};
+use super::sqlserver;
 
 /// One shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl SqlSource {
     /// The shards' URLs; `None` when none is given.
     fn urls(&self) -> Option<Vec<&str>> {
         let urls: Vec<&str> = match self.shards.as_ref()? {
+            Shards::Text(text) if self.kind == SqlKind::Sqlserver => sqlserver::list(text.expose()),
             Shards::Text(text) => list(text.expose()),
             Shards::List(urls) => urls.iter().map(|url| url.expose().trim()).collect(),
         };
@@ -123,6 +125,9 @@ fn defaults(kind: SqlKind) -> (&'static str, u16) {
 
 fn place_of(url: &str, source: &SqlSource) -> Result<ShardPlace, Problem> {
     let kind = source.kind;
+    if kind == SqlKind::Sqlserver && sqlserver::is_connection_string(url) {
+        return place_said(sqlserver::connection_string(url)?, source);
+    }
     let (schemes, example): (&[&str], &'static str) = match kind {
         SqlKind::Sqlserver => {
             (&["sqlserver", "mssql"], "sqlserver://user:password@host:1433/database")
@@ -145,9 +150,23 @@ fn place_of(url: &str, source: &SqlSource) -> Result<ShardPlace, Problem> {
     if kind == SqlKind::Sqlite {
         return file_path(behind.unwrap_or(rest)).map(ShardPlace::File);
     }
-    let (user, port) = defaults(kind);
-    let server = said(behind.ok_or_else(wrong)?)?.or(shared(source)).server(user, port)?;
-    Ok(ShardPlace::Server(Box::new(server)))
+    let behind = behind.ok_or_else(wrong)?;
+    if kind == SqlKind::Sqlserver {
+        let (behind, sslmode) = sqlserver::url_encryption(behind)?;
+        let own = said(&behind)?;
+        return place_said(Said { sslmode: sslmode.or(own.sslmode), ..own }, source);
+    }
+    place_said(said(behind)?, source)
+}
+
+/// The place that a shard and what all share come to.
+fn place_said(own: Said, source: &SqlSource) -> Result<ShardPlace, Problem> {
+    let (user, port) = defaults(source.kind);
+    let said = own.or(shared(source));
+    if source.kind == SqlKind::Sqlserver && said.database.is_none() {
+        return Err(problem("names no database", "behind the host, or in the key `database`"));
+    }
+    Ok(ShardPlace::Server(Box::new(said.server(user, port)?)))
 }
 
 fn by_host(source: &SqlSource) -> Result<Vec<ShardPlace>, ShardProblem> {
@@ -165,7 +184,7 @@ fn by_host(source: &SqlSource) -> Result<Vec<ShardPlace>, ShardProblem> {
         let message = format!("has {} ports for {} hosts", ports.len(), hosts.len());
         return Err(at("ports")(problem(&message, "one for each host, or one for all")));
     }
-    let (user, default_port) = defaults(source.kind);
+    let (_, default_port) = defaults(source.kind);
     let mut places = Vec::with_capacity(hosts.len());
     for (index, host) in hosts.iter().enumerate() {
         let port = match ports.get(index).or(ports.first()) {
@@ -180,8 +199,7 @@ fn by_host(source: &SqlSource) -> Result<Vec<ShardPlace>, ShardProblem> {
             return Err(at("hosts")(problem("has one that is no host", "a name or an address")));
         }
         let host = Said { host: Some((*host).to_owned()), port: Some(port), ..Said::default() };
-        let server = host.or(shared(source)).server(user, port).map_err(at("hosts"))?;
-        places.push(ShardPlace::Server(Box::new(server)));
+        places.push(place_said(host, source).map_err(at("hosts"))?);
     }
     Ok(places)
 }
@@ -192,6 +210,7 @@ mod tests {
     use serde_json::json;
 
     use super::{Shard, ShardPlace};
+    use crate::config::SslMode;
 
     fn shards(keys: serde_json::Value) -> Result<Vec<Shard>, String> {
         let mut all = json!({ "kind": "postgres", "tables": [{ "table": "t", "key": ["id"] }] });
@@ -234,6 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn shards_in_sql_server_are_urls_or_connection_strings() {
+        let text = "Server=a,14331;Database=crm;Encrypt=true,mssql://me:p@b/crm?encrypt=false";
+        let keys = json!({ "kind": "sqlserver", "shards": text, "user": "all" });
+        let both = shards(keys).unwrap();
+        let [ShardPlace::Server(a), ShardPlace::Server(b)] = [&both[0].place, &both[1].place]
+        else {
+            panic!("{both:?}");
+        };
+        assert_eq!((a.user.as_str(), a.port, a.sslmode), ("all", 14_331, SslMode::VerifyFull));
+        assert_eq!((b.user.as_str(), b.port, b.sslmode), ("me", 1433, SslMode::Prefer));
+        assert_eq!([&both[0].name, &both[1].name], ["a:14331/crm", "b:1433/crm"]);
+    }
+
+    #[test]
     fn what_is_no_shard_is_refused_without_repeating_it() {
         for (keys, message) in [
             (json!({}), "shards names no shard"),
@@ -246,6 +279,8 @@ mod tests {
             (json!({ "hosts": "a", "ports": "x" }), "wrong port"),
             (json!({ "hosts": "a,b", "names": "x" }), "1 names for 2 shards"),
             (json!({ "kind": "sqlite", "hosts": "a" }), "set for files"),
+            (json!({ "kind": "sqlserver", "hosts": "a" }), "names no database"),
+            (json!({ "kind": "sqlserver", "shards": "Server=a\\secret" }), "names an instance"),
         ] {
             let found = shards(keys.clone()).unwrap_err();
             assert!(found.contains(message) && !found.contains("secret"), "{keys}: {found}");

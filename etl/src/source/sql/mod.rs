@@ -9,8 +9,19 @@
 mod client;
 mod error;
 mod key;
+mod look;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod outline;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rows;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sentence;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlserver")]
+mod sqlserver;
 pub mod values;
 
 use std::path::Path;
@@ -21,6 +32,7 @@ use crate::config::{Shard, ShardPlace, SqlKind, SqlSource};
 pub use client::{Client, Column, Connector, Doing, Kind, Page, Relation};
 pub use error::{SqlError, Trouble};
 pub use key::Key;
+pub use look::{Seen, look};
 pub use outline::{Outline, relation};
 pub use rows::{Chunk, Entry, RowWriter, Shape};
 
@@ -59,6 +71,22 @@ pub(crate) fn connector(
     home: &Path,
 ) -> Result<Arc<dyn Connector>, SqlSetupError> {
     match (source.kind, &shard.place) {
+        #[cfg(feature = "sqlserver")]
+        (SqlKind::Sqlserver, ShardPlace::Server(server)) => {
+            let connector =
+                sqlserver::SqlServer::new(source, server).map_err(SqlSetupError::Tls)?;
+            Ok(Arc::new(connector))
+        }
+        #[cfg(feature = "postgres")]
+        (SqlKind::Postgres, ShardPlace::Server(server)) => {
+            Ok(postgres::Postgres::new(source, server)?)
+        }
+        #[cfg(feature = "mysql")]
+        (SqlKind::Mysql, ShardPlace::Server(server)) => Ok(mysql::Mysql::new(source, server)?),
+        #[cfg(feature = "sqlite")]
+        (SqlKind::Sqlite, ShardPlace::File(file)) => {
+            Ok(sqlite::Sqlite::new(source, home.join(file)))
+        }
         (kind, _) => Err(SqlSetupError::NotBuilt(kind.name())),
     }
 }

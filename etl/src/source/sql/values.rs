@@ -109,10 +109,34 @@ pub(crate) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// The bytes of base64, as a key has them, in hexadecimal; what is no base64 is left out.
+#[must_use]
+pub fn hex_of(base64: &str) -> String {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let (mut hex, mut bits, mut count) = (String::new(), 0u32, 0);
+    for digit in base64.bytes().filter_map(digit) {
+        bits = (bits << 6) | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            hex += &format!("{:02x}", (bits >> count) & 0xff);
+        }
+    }
+    hex
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
-        push_bytes, push_decimal, push_double, push_integer, push_single, push_text, push_uuid,
+        hex_of, push_bytes, push_decimal, push_double, push_integer, push_single, push_text,
+        push_uuid,
     };
 
     fn json(push: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -141,6 +165,8 @@ mod tests {
         assert_eq!(json(|out| push_text(out, "a\"\n😀\u{1}")), "\"a\\\"\\n😀\\u0001\"");
         for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
             assert_eq!(json(|out| push_bytes(out, bytes.as_bytes())), format!("\"{text}\""));
+            let hex: String = bytes.bytes().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex_of(text), hex);
         }
         let bytes = [0, 17, 34, 51, 68, 85, 102, 119, 136, 153, 170, 187, 204, 221, 238, 255];
         let text = "\"00112233-4455-6677-8899-aabbccddeeff\"";
