@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use examples::{Example, ExampleSink, command, examples, held, posts, records_below, sum};
 use mock_load_api_server::Faults;
 use postgres::Postgres;
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::serving::{Serving, history};
 use support::{Bench, Ran, files_of, mock};
 
@@ -214,6 +214,8 @@ async fn failing_requests_and_a_restarted_database_neither_lose_nor_double_a_rec
 #[cfg(feature = "parquet")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_directory_of_examples_is_served_as_it_is() {
+    use serde_json::json;
+
     let (bench, api, exporter) =
         (Bench::new(), mock(Faults::default()).await, exporter::Exporter::start());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pipelines");
