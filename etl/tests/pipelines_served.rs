@@ -216,6 +216,8 @@ async fn failing_requests_and_a_restarted_database_neither_lose_nor_double_a_rec
 #[cfg(feature = "parquet")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_directory_of_examples_is_served_as_it_is() {
+    use serde_json::json;
+
     let (bench, api, exporter) =
         (Bench::new(), mock(Faults::default()).await, exporter::Exporter::start());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pipelines");
