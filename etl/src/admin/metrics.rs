@@ -221,7 +221,7 @@ impl Snapshot {
             page.counters(name, help, self.each(column))?;
         }
         type Level = fn(&Figures) -> f64;
-        let levels: [(&str, &str, Level); 3] = [
+        let levels: [(&str, &str, Level); 4] = [
             ("etl_run_in_progress", "Whether a run is going on: 1, or not: 0", |it| {
                 f64::from(u8::from(matches!(it.activity, Activity::Running { .. })))
             }),
@@ -233,6 +233,9 @@ impl Snapshot {
                     _ => 0.0,
                 },
             ),
+            ("etl_stopped", "Whether it was told to stop: 1, or not: 0", |it| {
+                f64::from(u8::from(it.activity == Activity::Stopped))
+            }),
             ("etl_schedule_lag_seconds", "How late the last run began", |it| it.lag.as_secs_f64()),
         ];
         for (name, help, level) in levels {

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report};
 use crate::exit::Exit;
 use crate::schedule::expand;
+use crate::telemetry::figures::counted;
 
 /// Checks files, and the `*.yaml` and `*.yml` of directories, with the process's environment.
 /// Results go to stdout, errors to stderr; with `json` one object goes to stdout instead.
@@ -80,6 +81,11 @@ pub fn journey(pipeline: &Pipeline) -> String {
     }
     if let Some(rest) = &pipeline.source.rest {
         stations.push(format!("rest ({})", pagination(&rest.pagination)));
+    }
+    if let Some(sql) = &pipeline.source.sql {
+        let shards = crate::source::sql::shards(sql).map_or(0, |shards| shards.len() as u64);
+        let tables = counted(sql.tables.len() as u64, "table");
+        stations.push(format!("{} ({}, {tables})", sql.kind.name(), counted(shards, "shard")));
     }
     if let Some(extract) = &pipeline.extract {
         let kind = if extract.http.is_some() { "http" } else { "simulated" };

@@ -11,11 +11,14 @@ use super::args::DoctorArgs;
 use super::run::say;
 use crate::alerts::{self, Channel};
 use crate::batch::Rows;
-use crate::config::{self, Alerts, CsvSource, Load, Loaded, Pipeline, RestSource, Retry};
+use crate::config::{
+    self, Alerts, CsvSource, Load, Loaded, Pipeline, RestSource, Retry, SqlSource,
+};
 use crate::exit::Exit;
 use crate::extract::{Extractor, Target};
 use crate::load::{self, Probe, Reach, SinkHome};
 use crate::source::rest::{RestClient, Waits};
+use crate::source::sql;
 use crate::source::{CsvRows, Next};
 use crate::stop::stop_signal;
 use crate::telemetry::figures::{bytes, counted, span};
@@ -78,6 +81,9 @@ async fn examine(loaded: &Loaded, data_dir: &Path, alert: bool) -> Vec<Finding> 
     if let Some(rest) = &pipeline.source.rest {
         findings.push(api(rest).await);
     }
+    if let Some(sql) = &pipeline.source.sql {
+        findings.extend(shards(sql, &data_dir.join(&pipeline.name)).await);
+    }
     if pipeline.extract.is_some() {
         findings.push(extraction(pipeline, first_row).await);
     }
@@ -136,6 +142,45 @@ async fn api(rest: &RestSource) -> Finding {
         Ok(Err(error)) => fail("source", error.to_string(), None),
         Err(error) => fail("source", format!("the reading thread ended in a panic: {error}"), None),
     }
+}
+
+/// Connects to every shard, all at once, and looks at its tables.
+async fn shards(source: &SqlSource, home: &Path) -> Vec<Finding> {
+    let shards = match sql::shards(source) {
+        Ok(shards) => shards,
+        Err(error) => return vec![fail("source", error.to_string(), None)],
+    };
+    let mut looking = Vec::new();
+    for shard in shards {
+        let connector = match sql::connector(source, &shard, home) {
+            Ok(connector) => connector,
+            Err(error) => return vec![fail("source", error.to_string(), None)],
+        };
+        let source = source.clone();
+        let looks = async move { (shard.name, sql::look(&source, &*connector).await) };
+        looking.push(tokio::spawn(looks));
+    }
+    let mut findings = Vec::new();
+    for looks in looking {
+        let (name, seen) = match looks.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                findings.push(fail("source", format!("a task ended in a panic: {error}"), None));
+                continue;
+            }
+        };
+        findings.extend(seen.into_iter().map(|seen| {
+            let table = seen.table.map_or_else(String::new, |table| format!(", {table}"));
+            let level = match (seen.fine, &seen.advice) {
+                (true, None) => Level::Ok,
+                (true, Some(_)) => Level::Warn,
+                (false, _) => Level::Fail,
+            };
+            let text = format!("shard {name}{table}: {}", seen.text);
+            Finding { level, what: "source".to_owned(), text, remedy: seen.advice }
+        }));
+    }
+    findings
 }
 
 /// Polls the first target, as a run would.

@@ -22,7 +22,7 @@ use crate::telemetry::display::Display;
 use crate::telemetry::figures::one_line;
 use crate::telemetry::logs::{self, LogGuard, LogOptions};
 use crate::telemetry::profile::{self, Profiler};
-use crate::telemetry::{RunFiles, RunHeader, RunResult, Terminal, Watch, report};
+use crate::telemetry::{LogLimits, RunFiles, RunHeader, RunResult, Terminal, Watch, report};
 
 /// Runs the pipeline of `args` once.
 #[must_use]
@@ -82,6 +82,11 @@ impl Session {
     pub(super) fn start(options: &LogArgs) -> Result<Session, Exit> {
         let log = logs::start(&LogOptions {
             file: options.log_file.clone(),
+            limits: LogLimits {
+                size: options.log_max_size,
+                age: options.log_max_age,
+                keep: options.log_keep,
+            },
             json: options.log_json,
             verbosity: options.verbose,
             quiet: options.quiet,
@@ -122,7 +127,7 @@ impl Session {
         targets::note(loaded, data_dir);
         let work = Work {
             run_id: run.run_id.clone(),
-            fleet: pipeline.extract.is_some(),
+            fleet: pipeline.extract.is_some() || pipeline.source.sql.is_some(),
             watch: Arc::new(run.watch()),
             end: Box::pin(run.finish()),
             keep_runs: how.keep_runs,

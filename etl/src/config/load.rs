@@ -194,6 +194,9 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
     if let Some(rest) = &mut pipeline.source.rest {
         rest.tls.ca.iter_mut().for_each(resolve);
     }
+    if let Some(sql) = &mut pipeline.source.sql {
+        sql.tls.ca.iter_mut().for_each(resolve);
+    }
     if let Some(http) = pipeline.extract.as_mut().and_then(|extract| extract.http.as_mut()) {
         http.tls.ca.iter_mut().for_each(resolve);
     }

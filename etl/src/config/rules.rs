@@ -5,6 +5,7 @@ mod alerts;
 mod database;
 mod files;
 mod rest;
+mod sql;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,9 @@ impl Rules<'_> {
         }
         if let Some(rest) = &pipeline.source.rest {
             self.rest(rest, pipeline.extract.is_some());
+        }
+        if let Some(sql) = &pipeline.source.sql {
+            self.sql(sql, pipeline);
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());

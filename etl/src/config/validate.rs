@@ -112,6 +112,9 @@ impl Walk<'_> {
         }
         if let Some(form) = form_of(node, resolved.schema) {
             resolved = form;
+            if resolved.schema["writeOnly"] == true {
+                self.remember_secret(node, true);
+            }
         }
         let choices = choices(resolved.schema);
         if let (Value::Scalar(_), Some(key)) = (&node.value, resolved.schema["x-alone"].as_str()) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender, bounded};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::disk::Disk;
 use super::gate::{Gate, GateView};
@@ -143,7 +144,7 @@ impl SinkRuntime {
         let (live, live_out) = bounded((load.channel() / load.limits().records).max(1));
         let (replay_in, replay_out) = bounded(2);
         let mut tasks = start_workers(&parts, workers, &live_out, &replay_out);
-        tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in)));
+        tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in).in_current_span()));
         Ok(SinkRuntime {
             parts,
             live,
@@ -212,7 +213,8 @@ fn start_workers(
     (0..workers)
         .map(|label| {
             let label = u32::try_from(label).unwrap_or(u32::MAX);
-            tokio::spawn(worker::run(parts.clone(), label, live.clone(), replay.clone()))
+            let work = worker::run(parts.clone(), label, live.clone(), replay.clone());
+            tokio::spawn(work.in_current_span())
         })
         .collect()
 }
@@ -234,6 +236,17 @@ impl Outlet {
     /// Counts a record that an earlier process has settled in this sink.
     pub fn had_already(&self) {
         self.parts.books.already.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a record that is not for this sink.
+    pub fn goes_elsewhere(&self) {
+        self.parts.books.elsewhere.fetch_add(1, Relaxed);
+    }
+
+    /// The same way in for records that are numbered by themselves, from `start` on.
+    #[must_use]
+    pub fn lane(&self, start: u64) -> Outlet {
+        Outlet { tracker: Tracker::new(start), ..self.clone() }
     }
 
     /// The sink's name.

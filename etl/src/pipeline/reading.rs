@@ -10,6 +10,7 @@ use super::intake::Intake;
 use super::keeper::Keeper;
 use super::plan::Source;
 use super::rows::FileProgress;
+use super::sql::{Connectors, Shared};
 use crate::config::{Extract, Pipeline};
 use crate::extract::Extractor;
 use crate::source::SourceError;
@@ -24,8 +25,11 @@ pub(super) struct Reading {
     pub(super) extractor: Option<Arc<Extractor>>,
     pub(super) books: Arc<Books>,
     pub(super) progress: Arc<FileProgress>,
-    pub(super) keeper: Arc<Keeper>,
     pub(super) stop: Stop,
+    /// What reaches the shards of an SQL source.
+    pub(super) connectors: Connectors,
+    pub(super) run_id: Arc<str>,
+    pub(super) keeper: Arc<Keeper>,
 }
 
 impl Reading {
@@ -51,6 +55,19 @@ impl Reading {
                 let Some(rest) = &pipeline.source.rest else { return Ok(true) };
                 let (keeper, books) = (self.keeper, self.books);
                 run.read_on_thread(rest, intake.clone(), keeper, books, self.stop).await
+            }
+            // The tables of shards too.
+            Source::Sql(run) => {
+                let shared = Shared {
+                    pipeline: Arc::new(pipeline.clone()),
+                    run_id: self.run_id,
+                    began: run.began.as_str().into(),
+                    intake: intake.clone(),
+                    keeper: self.keeper,
+                    books: self.books,
+                    stop: self.stop,
+                };
+                Ok(run.read(self.connectors, shared).await)
             }
             Source::Fleet { targets, done_before, settled } => {
                 let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =

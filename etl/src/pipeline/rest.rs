@@ -137,8 +137,9 @@ impl RestRun {
             .map_err(|error| error.to_string())?
             .counted_in(books);
         let conditional = source.asks_conditionally();
+        let span = tracing::Span::current();
         let reading = tokio::task::spawn_blocking(move || {
-            Reader::new(self, client, &intake, &keeper, conditional).read()
+            span.in_scope(|| Reader::new(self, client, &intake, &keeper, conditional).read())
         });
         match reading.await {
             Ok(Ok(())) => Ok(true),

@@ -146,8 +146,10 @@ impl DataFile {
         stop: Stop,
     ) -> Result<bool, String> {
         let handle = tokio::runtime::Handle::current();
-        let reading =
-            tokio::task::spawn_blocking(move || self.read(&intake, &progress, &stop, &handle));
+        let span = tracing::Span::current();
+        let reading = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| self.read(&intake, &progress, &stop, &handle))
+        });
         joined(reading.await)
     }
 }

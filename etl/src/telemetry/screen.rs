@@ -192,8 +192,11 @@ fn facts(frame: &Frame<'_>, with_bar: bool) -> Vec<Fact> {
 /// How far the source is: the first line, with the bar and the forecast.
 fn intake(frame: &Frame<'_>, with_bar: bool) -> Fact {
     let (books, fleet) = (frame.books, frame.header.fleet);
-    let (label, number) =
-        if fleet { ("appliances", books.targets_done) } else { ("extracted", books.extracted) };
+    let (label, number) = if fleet {
+        (books.targets_are(), books.targets_done)
+    } else {
+        ("extracted", books.extracted)
+    };
     let mut fact = Fact::new(label, number);
     let done = frame.progress.done;
     if let Some(total) = frame.progress.total.or(frame.header.source_total) {

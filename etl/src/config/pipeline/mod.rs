@@ -15,6 +15,7 @@ mod rest;
 mod schedule;
 mod secret;
 mod source;
+mod sql;
 mod step;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub use rest::{
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
+pub use sql::{ConnectRetry, CursorClock, Shards, SqlFields, SqlKind, SqlSource, SqlTable};
 pub use step::{
     Added, All, Cast, Concat, Constant, Dedupe, DedupeSettings, Flatten, Mask, Named, Step,
     Timestamp, TimestampFrom, Trim,
@@ -122,8 +124,9 @@ impl Pipeline {
     #[must_use]
     pub fn sockets_max(&self) -> u64 {
         let extract = self.extract.as_ref().map_or(0, |extract| extract.workers);
+        let sql = self.source.sql.as_ref().map_or(0, SqlSource::connections_max);
         let loads: usize = self.raw.iter().chain(&self.load).map(Load::in_flight_max).sum();
-        (extract + loads) as u64
+        (extract + loads + sql) as u64
     }
 
     /// When it is due; none when it is run once.
