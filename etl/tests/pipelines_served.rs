@@ -23,8 +23,6 @@ use examples::{Example, ExampleSink, command, examples, held, posts, records_bel
 use mock_load_api_server::Faults;
 use postgres::Postgres;
 use serde_json::Value;
-#[cfg(feature = "parquet")]
-use serde_json::json;
 use support::serving::{Serving, history};
 use support::{Bench, Ran, files_of, mock};
 
