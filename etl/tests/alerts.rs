@@ -225,7 +225,7 @@ async fn dead_letters_and_what_waits_too_long_are_told_until_they_are_gone() {
     assert_eq!(waits["alerts"][0]["sink"], "http");
     let before = told(&hook).len();
     server.set_faults(Faults::default()).unwrap();
-    bench.run(&[]).exits(0);
+    bench.etl(&["spool", "replay", "p.yaml"]).exits(0);
     assert_eq!(told(&hook).len(), before + 1);
     assert_eq!(told(&hook)[before]["alerts"][0]["status"], "resolved");
 }

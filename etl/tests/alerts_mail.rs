@@ -17,7 +17,7 @@ use api::{Api, answer, ok, records};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use support::serving::Serving;
-use support::{Bench, files::python, wait_until};
+use support::{Bench, Ran, files::python, wait_until};
 
 /// Prints each mail, and each login that is tried, as a JSON line.
 const SERVER: &str = r#"
@@ -144,10 +144,15 @@ fn pipeline(bench: &Bench, api: &Api, port: u16, encryption: &str, ca: &str, pas
          retry: {{ attempts: 1 }}\nload:\n  - file: {{}}\nalerts:\n  group: 0s\n  timeout: 10s\n  \
          email:\n    to: \"${{ALERT_EMAIL:-ops@example.net, boss@example.net}}\"\n    \
          from: etl@example.net\n    server: 127.0.0.1:{port}\n    encryption: {encryption}\n    \
-         user: me\n    password: {password}\n    tls: {{ ca: {ca} }}\n",
+         user: me\n    password: {password}\n    tls: {{ ca: ../{ca} }}\n",
         api.url("/")
     );
-    bench.write("p.yaml", text);
+    // Beside it is nothing: paths in a file are from the file on.
+    bench.write("pipes/p.yaml", text);
+}
+
+fn run(bench: &Bench) -> Ran {
+    bench.etl(&["run", "pipes/p.yaml", "--json"])
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn a_mail_arrives_once_encrypted_and_logged_in_and_one_more_at_the_end() {
         let broken = Arc::new(AtomicUsize::new(1));
         let api = source(&broken);
         pipeline(&bench, &api, port, encryption, "ours.pem", "s3cret-pw");
-        let ran = bench.run(&[]).exits(69);
+        let ran = run(&bench).exits(69);
         assert_eq!(mail.mails().len(), 1, "{encryption}: {}", ran.stderr);
         let first = mail.mails().remove(0);
         assert_eq!(first["to"], serde_json::json!(["ops@example.net", "boss@example.net"]));
@@ -168,19 +173,19 @@ fn a_mail_arrives_once_encrypted_and_logged_in_and_one_more_at_the_end() {
         assert!(subject.starts_with("etl ") && subject.ends_with(": 1 new (p)"), "{first}");
         let text = first["text"].as_str().unwrap();
         assert!(text.contains("NEW       p: run ") && text.contains("answered 404"), "{text}");
-        bench.run(&[]).exits(69);
+        run(&bench).exits(69);
         assert_eq!(mail.mails().len(), 1);
         broken.store(0, SeqCst);
-        bench.run(&[]).exits(0);
+        run(&bench).exits(0);
         assert!(mail.mails()[1]["subject"].as_str().unwrap().ends_with("1 resolved (p)"));
-        bench.run(&[]).exits(0);
+        run(&bench).exits(0);
         assert_eq!(mail.mails().len(), 2);
 
-        let mut doctor = bench.command(&["doctor", "p.yaml", "--alert"]);
-        let ran = support::Ran::from(doctor.env("ALERT_EMAIL", "me@example.net").output().unwrap());
+        let mut doctor = bench.command(&["doctor", "pipes/p.yaml", "--alert"]);
+        let ran = Ran::from(doctor.env("ALERT_EMAIL", "me@example.net").output().unwrap());
         assert!(ran.exits(0).stdout.contains("a test message was taken"));
         assert_eq!(mail.mails()[2]["to"], serde_json::json!(["me@example.net"]));
-        let ran = bench.etl(&["doctor", "p.yaml"]).exits(0);
+        let ran = bench.etl(&["doctor", "pipes/p.yaml"]).exits(0);
         assert!(ran.stdout.contains("answers and takes the login"), "{}", ran.stdout);
         assert_eq!(mail.mails().len(), 3);
     }
@@ -209,7 +214,7 @@ fn a_server_that_cannot_be_trusted_gets_nothing() {
         let api = source(&Arc::new(AtomicUsize::new(0)));
         pipeline(&bench, &api, port, encryption, ca, password);
         let case = format!("{server} for {host} by {ca} with {password}");
-        let ran = bench.etl(&["doctor", "p.yaml"]).exits(69);
+        let ran = bench.etl(&["doctor", "pipes/p.yaml"]).exits(69);
         assert!(ran.stdout.contains("FAIL  email"), "{case}: {}", ran.stdout);
         assert!(ran.stdout.contains(words), "{case}: {}", ran.stdout);
         assert_eq!((mail.logins(), mail.mails().len()), (logins, 0), "{case}");
@@ -219,7 +224,7 @@ fn a_server_that_cannot_be_trusted_gets_nothing() {
     let mail = Mail::start(&bench, port, "starttls");
     let api = source(&Arc::new(AtomicUsize::new(1)));
     pipeline(&bench, &api, port, "starttls", "other.pem", "s3cret-pw");
-    let ran = bench.run(&[]).exits(69);
+    let ran = run(&bench).exits(69);
     assert!(ran.stderr.contains("an alert could not be sent"), "{}", ran.stderr);
     let log = std::fs::read_to_string(bench.path("logs/etl.log")).unwrap();
     assert!(!ran.stderr.contains("s3cret") && !log.contains("s3cret"), "{log}");
@@ -231,7 +236,7 @@ fn a_mail_server_that_is_down_is_told_when_it_is_up() {
     let (bench, port) = (bench_with_certificate("127.0.0.1"), free_port());
     let api = source(&Arc::new(AtomicUsize::new(1)));
     pipeline(&bench, &api, port, "starttls", "ours.pem", "s3cret-pw");
-    let serving = Serving::start(&bench, "p.yaml", &[]);
+    let serving = Serving::start(&bench, "pipes/p.yaml", &[]);
     let metric = |name: &str| serving.metric(&format!("{name}{{channel=\"email\"}}")).unwrap();
     serving.until("attempts fail", |_| metric("etl_alert_failures_total") >= 2.0);
     let mail = Mail::start(&bench, port, "starttls");

@@ -23,8 +23,6 @@ use examples::{Example, ExampleSink, command, examples, held, posts, records_bel
 use mock_load_api_server::Faults;
 use postgres::Postgres;
 use serde_json::Value;
-#[cfg(feature = "parquet")]
-use serde_json::json;
 use support::serving::{Serving, history};
 use support::{Bench, Ran, files_of, mock};
 
@@ -212,10 +210,34 @@ async fn failing_requests_and_a_restarted_database_neither_lose_nor_double_a_rec
     println!("{write_errors} attempts to write failed while PostgreSQL was away");
 }
 
+/// A shard with one row in each table that the examples read.
+#[cfg(feature = "parquet")]
+fn shard(bench: &Bench) -> String {
+    let path = bench.path("shard.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let mut sql = "CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, first_name TEXT, \
+                   last_name TEXT, email TEXT, created_at TEXT, country TEXT, amount TEXT, \
+                   updated_at DATETIME NOT NULL); \
+                   INSERT INTO customers VALUES (1, 'a', 'b', 'c', '2026-01-01T00:00:00Z', 'DE', \
+                   '1.10', datetime('now', '-1 day'));"
+        .to_owned();
+    for table in ["user_connection_history", "user_connection_log"] {
+        sql += &format!(
+            "CREATE TABLE {table} (dealer_id INT NOT NULL, logon_logoff_time DATETIME NOT NULL, \
+             entry_sequence INT NOT NULL, user_name TEXT, event TEXT); \
+             INSERT INTO {table} VALUES (1, datetime('now', '-1 day'), 1, 'me', 'logon');"
+        );
+    }
+    database.execute_batch(&sql).unwrap();
+    path.display().to_string()
+}
+
 /// All examples as the README serves them: the whole directory, one command.
 #[cfg(feature = "parquet")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_directory_of_examples_is_served_as_it_is() {
+    use serde_json::json;
+
     let (bench, api, exporter) =
         (Bench::new(), mock(Faults::default()).await, exporter::Exporter::start());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pipelines");
@@ -231,7 +253,9 @@ async fn the_directory_of_examples_is_served_as_it_is() {
     serve
         .env("LOAD_URL", format!("{}/load", api.url()))
         .env("APPLIANCE_URL", api.url())
-        .env("NODE_EXPORTER_PORT", exporter.port.to_string());
+        .env("NODE_EXPORTER_PORT", exporter.port.to_string())
+        .env("SHARD_KIND", "sqlite")
+        .env("SHARDS", format!("sqlite:{}", shard(&bench)));
     let serving = Serving::spawn(serve);
     let served = serving.json("/pipelines")["pipelines"].as_array().unwrap().clone();
     let mut served: Vec<_> = served.iter().map(|it| it["name"].as_str().unwrap()).collect();
@@ -242,8 +266,10 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         ("appliances", 4_000),
         ("coins", 100),
         ("cpu-csv", 200),
+        ("login-analytics", 2),
         ("node-exporter", exporter::cpus() as u64),
         ("posts", 100),
+        ("shards", 1),
         ("users", 100),
     ] {
         serving.until(&format!("a run of {name} is over"), |it| it.runs(name) >= 1);

@@ -29,8 +29,8 @@ pub struct Channel {
 #[derive(Debug)]
 enum Way {
     #[cfg(feature = "mail")]
-    Email(Email),
-    Webhook(Webhook),
+    Email(Box<Email>),
+    Webhook(Box<Webhook>),
 }
 
 impl ChannelKind {
@@ -58,7 +58,7 @@ impl Channel {
         {
             let id = id(&["email", &email.server, &email.from, &email.to]);
             let built = Email::new(email, timeout);
-            let channel = built.map(|it| Channel { way: Way::Email(it), timeout, id });
+            let channel = built.map(|it| Channel { way: Way::Email(Box::new(it)), timeout, id });
             all.push((ChannelKind::Email, channel));
         }
         if let Some(webhook) = &alerts.webhook
@@ -66,7 +66,7 @@ impl Channel {
         {
             let id = id(&["webhook", webhook.url.expose()]);
             let built = Webhook::new(webhook, timeout);
-            let channel = built.map(|it| Channel { way: Way::Webhook(it), timeout, id });
+            let channel = built.map(|it| Channel { way: Way::Webhook(Box::new(it)), timeout, id });
             all.push((ChannelKind::Webhook, channel));
         }
         all

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::board::Board;
 use super::channel::{Channel, ChannelKind};
 use super::message::Message;
@@ -16,18 +18,24 @@ use crate::load::backoff::full_jitter;
 use crate::load::unix_seconds;
 use crate::schedule::spools_of;
 
-/// Attempts to send a message, and the longest that they may take together.
+/// Attempts to send a message, and the longest that all messages may take together.
 const ATTEMPTS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Tells what came of a run. With `stopped` somebody waits for the process to end:
-/// nothing is sent, and the next run tells it.
-pub async fn after_run(pipeline: &Pipeline, data_dir: &Path, run: &RunRecord, stopped: bool) {
+/// Tells what came of a run; without one, what came of a replay. With `stopped` somebody
+/// waits for the process to end: nothing is sent, and the next run tells it.
+pub async fn after_run(
+    pipeline: &Pipeline,
+    data_dir: &Path,
+    run: Option<&RunRecord>,
+    stopped: bool,
+) {
     let Some(alerts) = &pipeline.alerts else { return };
+    let until = Instant::now() + PATIENCE;
     let look = Look {
-        run: Some(run),
+        run,
         spools: spools_of(data_dir, &pipeline.name),
         missed: None,
         now: unix_seconds(),
@@ -50,7 +58,7 @@ pub async fn after_run(pipeline: &Pipeline, data_dir: &Path, run: &RunRecord, st
     }
     for (channel, mut board) in boards {
         let Some(message) = board.due(look.now, true) else { continue };
-        match send(&channel, &message).await {
+        match send(&channel, &message, until).await {
             Ok(()) => {
                 board.told(unix_seconds(), &message);
                 known.insert(channel.id.clone(), board.alerts(&pipeline.name).to_vec());
@@ -77,7 +85,7 @@ pub async fn not_begun(pipeline: &Pipeline, data_dir: &Path, error: &str) {
         errors: vec![error.to_owned()],
         ..RunRecord::default()
     };
-    after_run(pipeline, data_dir, &run, false).await;
+    after_run(pipeline, data_dir, Some(&run), false).await;
 }
 
 /// Sends a test message every way that `alerts` asks for.
@@ -107,7 +115,7 @@ pub(super) fn usable(alerts: &Alerts) -> Vec<Channel> {
     usable
 }
 
-async fn send(channel: &Channel, message: &Message) -> Result<(), String> {
+async fn send(channel: &Channel, message: &Message, until: Instant) -> Result<(), String> {
     let trying = async {
         let mut failures = 0;
         loop {
@@ -120,5 +128,5 @@ async fn send(channel: &Channel, message: &Message) -> Result<(), String> {
         }
     };
     let late = || Err(format!("not sent within {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, trying).await.unwrap_or_else(|_| late())
+    tokio::time::timeout_at(until, trying).await.unwrap_or_else(|_| late())
 }

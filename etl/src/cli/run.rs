@@ -135,7 +135,7 @@ impl Session {
         let (result, record) =
             self.see_through(pipeline, data_dir, work, stop_handle, profiler).await?;
         let stopped = matches!(result.exit(), Exit::Interrupted | Exit::Terminated);
-        alerts::after_run(pipeline, data_dir, &record, stopped).await;
+        alerts::after_run(pipeline, data_dir, Some(&record), stopped).await;
         Ok(result)
     }
 

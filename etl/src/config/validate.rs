@@ -111,7 +111,7 @@ impl Walk<'_> {
             return self.constant(node, at);
         }
         if let Some(form) = form_of(node, resolved.schema) {
-            resolved = form;
+            resolved = Resolved { nullable: resolved.nullable || form.nullable, ..form };
             if resolved.schema["writeOnly"] == true {
                 self.remember_secret(node, true);
             }

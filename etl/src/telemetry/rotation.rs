@@ -214,7 +214,7 @@ mod tests {
         }
         // Fewer are kept from now on; one line that is larger than a file is not cut.
         let mut log = Rotating::open(&path, limits(50, 1)).unwrap();
-        put(&mut log, &format!("{}", "x".repeat(100)));
+        put(&mut log, &"x".repeat(100));
         put(&mut log, "the end");
         assert_eq!(lines(&path), ["x".repeat(100), "the end".to_owned()]);
         assert!(!numbered(&path, 2).exists());

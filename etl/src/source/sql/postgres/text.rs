@@ -202,7 +202,7 @@ mod tests {
             ("0.12345678901234567890", Kind::Decimal, "numeric", "\"0.12345678901234567890\""),
             ("NaN", Kind::Decimal, "numeric", "\"NaN\""),
             ("0.1", Kind::Float, "float4", "0.1"),
-            ("1e+300", Kind::Float, "float8", "1e300"),
+            ("1e+300", Kind::Float, "float8", "1e+300"),
             ("-Infinity", Kind::Float, "float8", "\"-Infinity\""),
             ("a\\tb\\\\n\\nc\"é😀", Kind::Text, "text", "\"a\\tb\\\\n\\nc\\\"é😀\""),
             ("\\\\x00ff10", Kind::Bytes, "bytea", "\"AP8Q\""),
