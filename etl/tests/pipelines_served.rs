@@ -23,8 +23,6 @@ use examples::{Example, ExampleSink, command, examples, held, posts, records_bel
 use mock_load_api_server::Faults;
 use postgres::Postgres;
 use serde_json::Value;
-#[cfg(feature = "parquet")]
-use serde_json::json;
 use support::serving::{Serving, history};
 use support::{Bench, Ran, files_of, mock};
 
@@ -212,6 +210,7 @@ async fn failing_requests_and_a_restarted_database_neither_lose_nor_double_a_rec
     println!("{write_errors} attempts to write failed while PostgreSQL was away");
 }
 
+<<<<<<< HEAD
 /// A shard with one row in each table that the examples read.
 #[cfg(feature = "parquet")]
 fn shard(bench: &Bench) -> String {
@@ -232,6 +231,29 @@ fn shard(bench: &Bench) -> String {
     }
     database.execute_batch(&sql).unwrap();
     path.display().to_string()
+=======
+/// What the examples for shards read, in one shard.
+#[cfg(feature = "parquet")]
+fn shard() -> Postgres {
+    let server = Postgres::start();
+    let logons = |table: &str| {
+        format!(
+            "CREATE TABLE {table} (dealer_id bigint, logon_logoff_time timestamptz, \
+             entry_sequence int, user_name text, event text, \
+             PRIMARY KEY (dealer_id, logon_logoff_time, entry_sequence)); \
+             INSERT INTO {table} SELECT 1, now() - i * interval '1 day', i, 'u', 'logon' \
+             FROM generate_series(1, 2) AS i; "
+        )
+    };
+    let customers = "CREATE TABLE customers (customer_id bigint PRIMARY KEY, first_name text, \
+                     last_name text, email text, created_at timestamptz, country text, \
+                     amount numeric(10,2), updated_at timestamptz NOT NULL); \
+                     INSERT INTO customers SELECT i, 'a', 'b', 'c', now(), 'DE', 1.10, \
+                     now() - interval '1 hour' FROM generate_series(1, 3) AS i; ";
+    let [history, log] = ["user_connection_history", "user_connection_log"].map(logons);
+    server.sql("etl", &format!("{customers}{history}{log}"));
+    server
+>>>>>>> alerts
 }
 
 /// All examples as the README serves them: the whole directory, one command.
@@ -240,8 +262,8 @@ fn shard(bench: &Bench) -> String {
 async fn the_directory_of_examples_is_served_as_it_is() {
     use serde_json::json;
 
-    let (bench, api, exporter) =
-        (Bench::new(), mock(Faults::default()).await, exporter::Exporter::start());
+    let (bench, api, exporter, shard) =
+        (Bench::new(), mock(Faults::default()).await, exporter::Exporter::start(), shard());
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pipelines");
     let mut names: Vec<String> = std::fs::read_dir(&directory)
         .unwrap()
@@ -256,8 +278,17 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         .env("LOAD_URL", format!("{}/load", api.url()))
         .env("APPLIANCE_URL", api.url())
         .env("NODE_EXPORTER_PORT", exporter.port.to_string())
+<<<<<<< HEAD
         .env("SHARD_KIND", "sqlite")
         .env("SHARDS", format!("sqlite:{}", shard(&bench)));
+=======
+        .env("SHARD_KIND", "postgres")
+        .env_remove("SHARDS")
+        .env("SQLSERVER_SHARD_HOSTS", "127.0.0.1")
+        .env("SQLSERVER_SHARD_PORTS", shard.port.to_string())
+        .env("SOURCE_DB_USER", "postgres")
+        .env("SOURCE_DB_NAME", "etl");
+>>>>>>> alerts
     let serving = Serving::spawn(serve);
     let served = serving.json("/pipelines")["pipelines"].as_array().unwrap().clone();
     let mut served: Vec<_> = served.iter().map(|it| it["name"].as_str().unwrap()).collect();
@@ -268,10 +299,17 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         ("appliances", 4_000),
         ("coins", 100),
         ("cpu-csv", 200),
+<<<<<<< HEAD
         ("login-analytics", 2),
         ("node-exporter", exporter::cpus() as u64),
         ("posts", 100),
         ("shards", 1),
+=======
+        ("login-analytics", 4),
+        ("node-exporter", exporter::cpus() as u64),
+        ("posts", 100),
+        ("shards", 3),
+>>>>>>> alerts
         ("users", 100),
     ] {
         serving.until(&format!("a run of {name} is over"), |it| it.runs(name) >= 1);

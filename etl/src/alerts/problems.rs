@@ -192,7 +192,10 @@ mod tests {
         assert_eq!(kinds(&seen), [Kind::SpoolAge, Kind::DeadLetters]);
         let sinks: Vec<_> = seen.problems.iter().map(|it| it.sink.as_deref()).collect();
         assert_eq!(sinks, [Some("a"), Some("c")]);
-        assert_eq!(seen.problems[0].text, "2 files (2 KiB) wait in its spool, the oldest for 10m");
+        assert_eq!(
+            seen.problems[0].text,
+            "2 files (2 KiB) wait in its spool, the oldest for 10m00s"
+        );
         assert_eq!(some.spool_age.0, Duration::from_secs(600));
         let off = alerts(json!({ "spool_age": "0s", "dead_letters": 0 }));
         assert!(observe("p", &off, &look).problems.is_empty());
