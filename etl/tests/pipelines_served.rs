@@ -210,28 +210,6 @@ async fn failing_requests_and_a_restarted_database_neither_lose_nor_double_a_rec
     println!("{write_errors} attempts to write failed while PostgreSQL was away");
 }
 
-<<<<<<< HEAD
-/// A shard with one row in each table that the examples read.
-#[cfg(feature = "parquet")]
-fn shard(bench: &Bench) -> String {
-    let path = bench.path("shard.db");
-    let database = rusqlite::Connection::open(&path).unwrap();
-    let mut sql = "CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, first_name TEXT, \
-                   last_name TEXT, email TEXT, created_at TEXT, country TEXT, amount TEXT, \
-                   updated_at DATETIME NOT NULL); \
-                   INSERT INTO customers VALUES (1, 'a', 'b', 'c', '2026-01-01T00:00:00Z', 'DE', \
-                   '1.10', datetime('now', '-1 day'));"
-        .to_owned();
-    for table in ["user_connection_history", "user_connection_log"] {
-        sql += &format!(
-            "CREATE TABLE {table} (dealer_id INT NOT NULL, logon_logoff_time DATETIME NOT NULL, \
-             entry_sequence INT NOT NULL, user_name TEXT, event TEXT); \
-             INSERT INTO {table} VALUES (1, datetime('now', '-1 day'), 1, 'me', 'logon');"
-        );
-    }
-    database.execute_batch(&sql).unwrap();
-    path.display().to_string()
-=======
 /// What the examples for shards read, in one shard.
 #[cfg(feature = "parquet")]
 fn shard() -> Postgres {
@@ -253,7 +231,6 @@ fn shard() -> Postgres {
     let [history, log] = ["user_connection_history", "user_connection_log"].map(logons);
     server.sql("etl", &format!("{customers}{history}{log}"));
     server
->>>>>>> alerts
 }
 
 /// All examples as the README serves them: the whole directory, one command.
@@ -278,17 +255,12 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         .env("LOAD_URL", format!("{}/load", api.url()))
         .env("APPLIANCE_URL", api.url())
         .env("NODE_EXPORTER_PORT", exporter.port.to_string())
-<<<<<<< HEAD
-        .env("SHARD_KIND", "sqlite")
-        .env("SHARDS", format!("sqlite:{}", shard(&bench)));
-=======
         .env("SHARD_KIND", "postgres")
         .env_remove("SHARDS")
         .env("SQLSERVER_SHARD_HOSTS", "127.0.0.1")
         .env("SQLSERVER_SHARD_PORTS", shard.port.to_string())
         .env("SOURCE_DB_USER", "postgres")
         .env("SOURCE_DB_NAME", "etl");
->>>>>>> alerts
     let serving = Serving::spawn(serve);
     let served = serving.json("/pipelines")["pipelines"].as_array().unwrap().clone();
     let mut served: Vec<_> = served.iter().map(|it| it["name"].as_str().unwrap()).collect();
@@ -299,17 +271,10 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         ("appliances", 4_000),
         ("coins", 100),
         ("cpu-csv", 200),
-<<<<<<< HEAD
-        ("login-analytics", 2),
-        ("node-exporter", exporter::cpus() as u64),
-        ("posts", 100),
-        ("shards", 1),
-=======
         ("login-analytics", 4),
         ("node-exporter", exporter::cpus() as u64),
         ("posts", 100),
         ("shards", 3),
->>>>>>> alerts
         ("users", 100),
     ] {
         serving.until(&format!("a run of {name} is over"), |it| it.runs(name) >= 1);
