@@ -92,11 +92,18 @@ fn killed_at_any_instant_every_row_arrives_once() {
     let (rows, kills) = (times("ETL_SHARD_ROWS", 2000), times("ETL_SHARD_KILLS", 5));
     let shards = Shards::start(rows);
     let bench = Bench::new();
-    bench.write("p.yaml", shards.pipeline(Duration::from_secs(1), "mode: append", "extra: ignore"));
+    // A second sink with other batches, so that a resumed run finds the two at different places.
+    let second = format!(
+        "  - name: second\n    postgres:\n      url: {}\n      table: second\n      create: true\n      \
+         columns: {{ shard: text, id: bigint }}\n    batch: {{ records: 333 }}\n    workers: 1\n",
+        shards.url()
+    );
+    let text = shards.pipeline(Duration::from_secs(1), "mode: append", "extra: ignore");
+    bench.write("p.yaml", text + &second);
     shards.make_sink("CHECK (true)");
     let mut random = random(0x5348_4152);
     let from_nothing = || {
-        shards.ask(&format!("TRUNCATE {SINK}, etl_batches"));
+        shards.ask(&format!("TRUNCATE {SINK}, second, etl_batches"));
         std::fs::remove_dir_all(bench.path("data")).unwrap();
     };
     let began = Instant::now();
@@ -107,7 +114,7 @@ fn killed_at_any_instant_every_row_arrives_once() {
     while killed < kills {
         let began = Instant::now();
         let mut run = bench.start(&[]);
-        match kill_at(&mut run, began, whole.mul_f64(0.2 + 0.8 * random.f64())) {
+        match kill_at(&mut run, began, whole.mul_f64(0.2 + 0.6 * random.f64())) {
             Ended::Killed => killed += 1,
             // What is there is loaded again.
             Ended::Before(_) => from_nothing(),
@@ -120,7 +127,10 @@ fn killed_at_any_instant_every_row_arrives_once() {
     assert!(partly > 0, "no kill met a load");
     assert_eq!(shards.has(), 4 * rows, "each row once");
     shards.are_equal(&[0, 1, 2, 3]);
-    assert_eq!(shards.number(&format!("SELECT count(DISTINCT (shard, id)) FROM {SINK}")), 4 * rows);
+    for table in [SINK, "second"] {
+        let counted = format!("SELECT count(*), count(DISTINCT (shard, id)) FROM {table}");
+        assert_eq!(shards.ask(&counted), format!("{0}|{0}", 4 * rows), "{table}");
+    }
 }
 
 #[test]

@@ -124,6 +124,11 @@ impl Shards {
         self.server(shard).sql(&format!("shard_{shard}"), sql)
     }
 
+    /// `postgres://…` of the database that has the sink.
+    pub fn url(&self) -> String {
+        self.first.url()
+    }
+
     /// `postgres://…` of every shard, with commas between.
     pub fn urls(&self) -> String {
         let url =

@@ -89,7 +89,7 @@ impl ShardRun {
         plans: Vec<LanePlan>,
         source: &SqlSource,
     ) -> Result<Vec<Failure>, SqlError> {
-        let (mut failures, mut lanes) = (Vec::new(), VecDeque::new());
+        let (mut failures, mut outlined) = (Vec::new(), Vec::new());
         for plan in plans {
             let Some(table) = source.tables.get(plan.table) else { continue };
             let relation = relation(table);
@@ -103,15 +103,19 @@ impl ShardRun {
             let outline = found.and_then(|found| Outline::new(table, found, &source.add));
             match outline {
                 Ok(outline) => {
-                    let what = (source, table);
-                    lanes.push_back(Lane::new(&self.name, plan, what, outline, &self.shared));
+                    link.fails = 0;
+                    outlined.push((plan, table, outline));
                 }
                 Err(error) if error.trouble == Trouble::Connection => return Err(error),
                 Err(error) => failures
                     .push(Failure { table: Some(table.name().to_owned()), why: error.to_string() }),
             }
         }
-        *self.queue() = lanes;
+        // Only now: a lane that was begun and is not read would pass for cut short.
+        let lanes = outlined.into_iter().map(|(plan, table, outline)| {
+            Lane::new(&self.name, plan, (source, table), outline, &self.shared)
+        });
+        *self.queue() = lanes.collect();
         Ok(failures)
     }
 
