@@ -2,13 +2,18 @@
 //! encoded straight from the source's bytes; a row that cannot be one is a
 //! [`Rejection`] and never stops the rows around it.
 
+mod bulk;
 mod columns;
 mod csv;
+mod cut;
 mod encode;
 mod error;
 pub(crate) mod fields;
+mod index;
 mod input;
 pub(crate) mod json;
+mod masks;
+mod piece;
 mod position;
 mod quoted;
 pub(crate) mod raw;
@@ -18,5 +23,7 @@ pub mod rest;
 mod tests;
 
 pub use self::csv::{CsvRows, Next, Rejection};
+pub use self::cut::Measure;
 pub use self::error::SourceError;
+pub use self::piece::{Piece, PieceEncoder};
 pub use self::position::{Beginning, Behind, Ending, Position};

@@ -75,7 +75,7 @@ pub(super) struct Broken {
 pub(super) struct Records {
     path: PathBuf,
     input: Input,
-    limits: Limits,
+    pub(super) limits: Limits,
     buffer: Vec<u8>,
     /// What is read and not cut yet is `buffer[start..end]`.
     start: usize,
@@ -186,6 +186,41 @@ impl Records {
             scanned = 0;
             self.mark_here();
         }
+    }
+
+    /// What is read and not cut yet; it begins with a record or a blank line.
+    pub(super) fn pending(&mut self) -> &[u8] {
+        if self.skip_newline && self.start < self.end {
+            self.skip_newline = false;
+            self.start += usize::from(self.buffer[self.start] == b'\n');
+        }
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Whether the last byte has been read.
+    pub(super) fn at_eof(&self) -> bool {
+        self.at_eof
+    }
+
+    /// Cuts off `length` bytes of what is pending, which are whole records in so many
+    /// lines, each with its end.
+    pub(super) fn take(&mut self, length: usize, lines: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.buffer[self.start..self.start + length]);
+        self.start += length;
+        self.line += lines;
+        self.mark = None;
+        self.ended(true);
+    }
+
+    /// The line that comes next.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The hash of everything before what is pending, and its bytes.
+    pub(super) fn hashed(&mut self) -> (blake3::Hasher, u64) {
+        self.hash_until(self.start);
+        (self.hasher.clone(), self.base + self.start as u64)
     }
 
     /// The place after the record found last.
@@ -381,7 +416,7 @@ impl Records {
 
     /// Reads more behind what is pending, which may move to the buffer's start;
     /// `false` at the end of the input.
-    fn fill(&mut self) -> Result<bool, SourceError> {
+    pub(super) fn fill(&mut self) -> Result<bool, SourceError> {
         if self.at_eof {
             return Ok(false);
         }
@@ -426,7 +461,7 @@ impl std::fmt::Display for Limits {
 }
 
 /// Line ends within a record: `\n`, `\r\n` and a lone `\r` are one each.
-fn line_ends(bytes: &[u8]) -> u64 {
+pub(super) fn line_ends(bytes: &[u8]) -> u64 {
     let mut count = 0;
     for at in memchr::memchr2_iter(b'\n', b'\r', bytes) {
         count += u64::from(bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n'));
