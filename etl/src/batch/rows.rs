@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::buffers::buffer;
+use super::buffers::{empty, keep, used};
 
 /// Encoded rows: a reserved first byte, then each row's JSON followed by a
 /// newline. Sealing turns the first byte into `[`, every newline but the last
@@ -50,6 +50,9 @@ impl Rows {
     /// Appends one row that `encode` writes at the end of the buffer.
     pub fn push_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.buffer.is_empty() {
+            if self.buffer.capacity() == 0 {
+                self.buffer = empty();
+            }
             self.buffer.push(b'[');
         }
         encode(&mut self.buffer);
@@ -66,12 +69,15 @@ impl Rows {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>, usize, &mut Vec<u32>) -> usize,
     ) {
+        let rows = self.ends.len();
         if self.buffer.is_empty() {
-            self.buffer.push(b'[');
+            keep(std::mem::replace(&mut self.buffer, used()));
+            match self.buffer.first_mut() {
+                Some(first) => *first = b'[',
+                None => self.buffer.push(b'['),
+            }
         }
-        let (rows, begin) = (self.ends.len(), self.buffer.len());
-        // All of it is there already; only its bytes are set.
-        self.buffer.resize(self.buffer.capacity(), 0);
+        let begin = self.ends.last().map_or(1, |end| *end as usize + 1);
         let end = write(&mut self.buffer, begin, &mut self.ends);
         debug_assert!(end <= Self::BYTES_MAX);
         self.buffer.truncate(end);
@@ -96,11 +102,9 @@ impl Rows {
         row_slices(&self.buffer, &self.ends)
     }
 
-    /// Turns the rows into one JSON array and their ends, leaving this empty
-    /// with room for as many again.
+    /// Turns the rows into one JSON array and their ends, leaving this empty.
     pub fn seal(&mut self) -> (Bytes, Arc<[u32]>) {
-        let capacity = self.buffer.len();
-        let mut body = std::mem::replace(&mut self.buffer, buffer(capacity));
+        let mut body = std::mem::take(&mut self.buffer);
         match self.ends.split_last() {
             None => body = b"[]".to_vec(),
             Some((last, others)) => {

@@ -16,7 +16,7 @@ use super::intake::{Intake, Sealed, Workspace};
 use super::order::Order;
 use crate::checkpoint::{Place, Places};
 use crate::config::CsvSource;
-use crate::source::{CsvRows, Measure, Next, SourceError};
+use crate::source::{CsvRows, Cut, Measure, Next, SourceError};
 use crate::stop::Stop;
 use crate::transform::Scratch;
 
@@ -116,12 +116,13 @@ impl DataFile {
         progress: Arc<FileProgress>,
         stop: Stop,
     ) -> Result<bool, String> {
-        let DataFile { file, next, name, places, passed } = self;
+        let DataFile { mut file, next, name, places, passed } = self;
         if let Err(error) = blocking(|| passed.recall(&intake, &stop)) {
             return Err(error.to_string());
         }
         let began = file.bytes_read();
         progress.total.store(file.bytes_total().unwrap_or(0).saturating_sub(began), Relaxed);
+        file.read_ahead();
         // Where a step remembers, records come to it in their order.
         let tasks = if intake.remembers() { 1 } else { Handle::current().metrics().num_workers() };
         let reading = Arc::new(Reading {
@@ -197,7 +198,12 @@ impl Reading {
         }
         let piece = &mut harvest.piece;
         let Cutting { file, ended, .. } = &mut *cutting;
-        if !file.cut_piece(measure, placed, piece) {
+        let mut cut = file.cut_piece(measure, placed, piece);
+        while cut == Cut::More {
+            file.more().await;
+            cut = file.cut_piece(measure, placed, piece);
+        }
+        if cut == Cut::Odd {
             match blocking(|| file.read_piece(measure, placed, piece)) {
                 Ok(true) => {}
                 Ok(false) => *ended = Some(Ok(true)),

@@ -3,7 +3,7 @@
 //! makes of it alone; rows with quotes within quotes go through csv-core.
 
 use super::encode::{CHUNK, Encoder, Refused};
-use super::index::{Index, Marks};
+use super::index::{Index, LOOK_MAX, is_special};
 use super::json::{is_number, put_escaped};
 use super::masks::BLOCK;
 use super::quoted::Quoted;
@@ -130,17 +130,26 @@ fn encode_row(
     for (column, (prefix, end)) in encoder.prefixes.iter().zip(row.ends).enumerate() {
         let (mut from, mut to) = (start, (*end as usize).min(row.end));
         start = *end as usize + 1;
-        let mut marks = index.marks(bytes, from, to);
-        if marks.special != 0 && bytes[from] == b'"' {
+        let mut kind = kind_of(index, bytes, from, to);
+        if kind == Kind::Special && bytes[from] == b'"' {
             (from, to) = unquoted(bytes, from, to)?;
-            marks = index.marks(bytes, from, to);
+            kind = kind_of(index, bytes, from, to);
         }
-        let number = encoder.numbers && is_decimal(marks, &bytes[from..to]);
+        let number = encoder.numbers && kind == Kind::Number;
         let name = prefix.between(after_text, !number);
-        at = put(out, at, &name.bytes, name.length);
+        out[at..at + CHUNK].copy_from_slice(&name.head);
+        if !name.tail.is_empty() {
+            out[at + CHUNK..at + name.length].copy_from_slice(&name.tail);
+        }
+        at += name.length;
         after_text = !number;
-        if marks.special == 0 {
-            at = put(out, at, &bytes[from..], to - from);
+        if kind != Kind::Special {
+            if to - from <= CHUNK {
+                out[at..at + CHUNK].copy_from_slice(&bytes[from..from + CHUNK]);
+            } else {
+                out[at..at + to - from].copy_from_slice(&bytes[from..to]);
+            }
+            at += to - from;
             continue;
         }
         let field = &bytes[from..to];
@@ -157,6 +166,47 @@ fn encode_row(
     Some(Made::Row(at + ending.len()))
 }
 
+/// What a field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As JSON spells numbers.
+    Number,
+    /// Nothing in it is escaped, and all of it is ASCII.
+    Plain,
+    /// It takes a closer look.
+    Special,
+}
+
+/// What `bytes[from..to]` is.
+#[inline]
+fn kind_of(index: &Index, bytes: &[u8], from: usize, to: usize) -> Kind {
+    let length = to - from;
+    if length > LOOK_MAX {
+        return if is_special(&bytes[from..to]) { Kind::Special } else { Kind::Plain };
+    }
+    let keep = (1 << length) - 1;
+    if index.other(from) & keep != 0 {
+        let field = &bytes[from..to];
+        return match field[0] {
+            _ if index.special(from) & keep != 0 => Kind::Special,
+            b'-' | b'0'..=b'9' if is_number(field) => Kind::Number,
+            _ => Kind::Plain,
+        };
+    }
+    // Digits and points.
+    let point = index.point(from) & keep;
+    let whole = if point == 0 { length } else { point.trailing_zeros() as usize };
+    let decimal = point & point.wrapping_sub(1) == 0
+        && whole > 0
+        && whole + 1 != length
+        && (bytes[from] != b'0' || whole == 1);
+    match decimal {
+        true if length <= DIGITS_MAX => Kind::Number,
+        true if is_number(&bytes[from..to]) => Kind::Number,
+        _ => Kind::Plain,
+    }
+}
+
 /// The inside of a field in quotes; `None` when there are other quotes in it, or
 /// something behind.
 fn unquoted(bytes: &[u8], from: usize, to: usize) -> Option<(usize, usize)> {
@@ -164,36 +214,10 @@ fn unquoted(bytes: &[u8], from: usize, to: usize) -> Option<(usize, usize)> {
     memchr::memchr(b'"', inside).is_none().then_some((from + 1, to - 1))
 }
 
-/// As [`is_number`]; most numbers are told by their marks.
-#[inline]
-fn is_decimal(marks: Marks, field: &[u8]) -> bool {
-    let Some(first) = field.first() else { return false };
-    if marks.other != 0 || field.len() > DIGITS_MAX {
-        return matches!(first, b'-' | b'0'..=b'9') && is_number(field);
-    }
-    let whole = match marks.point {
-        0 => field.len(),
-        point if point & (point - 1) == 0 => point.trailing_zeros() as usize,
-        _ => return false,
-    };
-    whole > 0 && whole + 1 != field.len() && (*first != b'0' || whole == 1)
-}
-
 /// Makes `out` at least so long.
 #[inline]
 fn reserve(out: &mut Vec<u8>, length: usize) {
     if out.len() < length {
-        out.resize((2 * out.len()).max(length), 0);
+        out.resize(length + out.len() / 8, 0);
     }
-}
-
-/// Puts the first `length` bytes of `padded` at `at`; what follows there is overwritten.
-#[inline]
-fn put(out: &mut [u8], at: usize, padded: &[u8], length: usize) -> usize {
-    let to = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<CHUNK>());
-    match (to, padded.first_chunk::<CHUNK>()) {
-        (Some(to), Some(from)) if length <= CHUNK => *to = *from,
-        _ => out[at..at + length].copy_from_slice(&padded[..length]),
-    }
-    at + length
 }

@@ -24,8 +24,6 @@ pub struct CsvRows {
     pub(super) check_first: bool,
     /// The line on which the last row began.
     line: u64,
-    /// Why the file cannot be read beyond what has been read of it.
-    pub(super) failed: Option<SourceError>,
 }
 
 /// Makes rows of fields; shared by all that encode rows of the file.
@@ -96,7 +94,6 @@ impl CsvRows {
             maker: Arc::new(RowMaker { file_name, columns, encoder }),
             check_first,
             line: 0,
-            failed: None,
         })
     }
 

@@ -32,18 +32,21 @@ pub(super) struct Encoder {
 /// A column's name as it begins a field. Four of them: with the quote that ends a text
 /// before it, the one that begins a text, neither or both.
 #[derive(Debug)]
-pub(super) struct Prefix([Padded; 4]);
+pub(super) struct Prefix([Name; 4]);
 
-/// A text followed by at least [`CHUNK`] zeros.
+/// A text whose beginning is copied as a whole.
 #[derive(Debug)]
-pub(super) struct Padded {
-    pub(super) bytes: Box<[u8]>,
+pub(super) struct Name {
+    /// Its first bytes, and zeros behind it.
+    pub(super) head: [u8; CHUNK],
+    /// The others.
+    pub(super) tail: Box<[u8]>,
     pub(super) length: usize,
 }
 
 impl Prefix {
     fn new(first: bool, column: &str) -> Prefix {
-        let padded = |after_text: bool, text: bool| {
+        let name = |after_text: bool, text: bool| {
             let mut bytes = Vec::new();
             if after_text {
                 bytes.push(b'"');
@@ -54,17 +57,25 @@ impl Prefix {
             if text {
                 bytes.push(b'"');
             }
-            let length = bytes.len();
-            bytes.resize(length + CHUNK, 0);
-            Padded { bytes: bytes.into_boxed_slice(), length }
+            let mut head = [0; CHUNK];
+            let (short, tail) = bytes.split_at(bytes.len().min(CHUNK));
+            head[..short.len()].copy_from_slice(short);
+            Name { head, tail: tail.into(), length: bytes.len() }
         };
-        Prefix([padded(false, false), padded(false, true), padded(true, false), padded(true, true)])
+        Prefix([name(false, false), name(false, true), name(true, false), name(true, true)])
     }
 
     /// The name between two fields, of which either may be a text.
     #[inline]
-    pub(super) fn between(&self, before_is_text: bool, is_text: bool) -> &Padded {
+    pub(super) fn between(&self, before_is_text: bool, is_text: bool) -> &Name {
         &self.0[2 * usize::from(before_is_text) + usize::from(is_text)]
+    }
+}
+
+impl Name {
+    fn push(&self, out: &mut Vec<u8>) {
+        push_short(out, &self.head, self.length.min(CHUNK));
+        out.extend_from_slice(&self.tail);
     }
 }
 
@@ -107,7 +118,7 @@ impl Encoder {
                 }
                 class |= this;
             }
-            push_short(out, &prefix.0[0].bytes, prefix.0[0].length);
+            prefix.0[0].push(out);
             let field = self.encode_field(&padded[start..], length, class, out);
             start += length + 1;
             if let Err((at, byte)) = field {
@@ -133,7 +144,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<(), Refused> {
         for (column, (prefix, field)) in self.prefixes.iter().zip(fields).enumerate() {
-            push_short(out, &prefix.0[0].bytes, prefix.0[0].length);
+            prefix.0[0].push(out);
             let class = field.iter().fold(0, |class, byte| class | CLASSES[usize::from(*byte)]);
             self.encode_field(field, field.len(), class, out)
                 .map_err(|(at, byte)| Refused::NotUtf8 { column, at, byte })?;

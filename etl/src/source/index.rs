@@ -3,6 +3,9 @@
 use super::json::{CLASSES, ESCAPE, HIGH};
 use super::masks::{BLOCK, block, fields};
 
+/// Bytes that are looked at together: what is left of a mask that begins anywhere.
+pub(super) const LOOK_MAX: usize = 56;
+
 /// What was found; kept from one stretch to the next for its memory.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -12,26 +15,22 @@ pub(super) struct Index {
     count: usize,
     /// Line ends outside quotes.
     lines: Vec<u32>,
-    /// For each block, and one more.
-    marks: Vec<Marks>,
+    special: Marks,
+    point: Marks,
+    other: Marks,
 }
 
-/// Bytes that need a closer look, with a bit for each byte.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Marks {
-    /// They are escaped, or their encoding is checked.
-    pub(super) special: u64,
-    /// Points.
-    pub(super) point: u64,
-    /// Neither digits nor points.
-    pub(super) other: u64,
-}
+/// A bit for each byte, and some zeros.
+#[derive(Debug, Default)]
+struct Marks(Vec<u8>);
 
 impl Index {
     /// Looks at the first `length` of `bytes`: whole rows.
     pub(super) fn build(&mut self, bytes: &[u8], length: usize, delimiter: u8) {
         self.lines.clear();
-        self.marks.clear();
+        for marks in [&mut self.special, &mut self.point, &mut self.other] {
+            marks.0.clear();
+        }
         let (mut count, mut open) = (0, 0u64);
         for at in (0..length).step_by(BLOCK) {
             let found = fields(&block(bytes, at), delimiter);
@@ -42,8 +41,9 @@ impl Index {
                 open = if quoted >> (BLOCK - 1) == 0 { 0 } else { u64::MAX };
                 (ends, newlines) = (ends & !quoted, newlines & !quoted);
             }
-            let special = found.escape | found.high;
-            self.marks.push(Marks { special, point: found.point, other: found.other });
+            self.special.push(found.escape | found.high);
+            self.point.push(found.point);
+            self.other.push(found.other);
             if self.ends.len() < count + BLOCK {
                 self.ends.resize((2 * self.ends.len()).max(count + BLOCK), 0);
             }
@@ -59,7 +59,9 @@ impl Index {
             }
         }
         self.count = count;
-        self.marks.push(Marks::default());
+        for marks in [&mut self.special, &mut self.point, &mut self.other] {
+            marks.push(0);
+        }
     }
 
     /// Ends of lines.
@@ -73,35 +75,43 @@ impl Index {
         self.ends[..self.count].get(first..).unwrap_or_default()
     }
 
-    /// The marks of `bytes[from..to]`. Of more than [`BLOCK`] bytes they only tell
-    /// whether there is such a byte.
+    /// Of the [`LOOK_MAX`] bytes from `at` those that are escaped or whose encoding is
+    /// checked; with others behind them.
     #[inline]
-    pub(super) fn marks(&self, bytes: &[u8], from: usize, to: usize) -> Marks {
-        if to - from > BLOCK {
-            return Marks::of(&bytes[from..to]);
-        }
-        let (at, shift) = (from / BLOCK, from % BLOCK);
-        let (low, high) = (self.marks[at], self.marks[at + 1]);
-        let unused = u32::try_from(BLOCK - (to - from)).unwrap_or(u32::MAX);
-        let keep = u64::MAX.checked_shr(unused).unwrap_or(0);
-        // In two steps, because a shift by 64 cannot be.
-        let cut = |low: u64, high: u64| (low >> shift | (high << 1) << (63 - shift)) & keep;
-        Marks {
-            special: cut(low.special, high.special),
-            point: cut(low.point, high.point),
-            other: cut(low.other, high.other),
-        }
+    pub(super) fn special(&self, at: usize) -> u64 {
+        self.special.from(at)
+    }
+
+    /// Points, as above.
+    #[inline]
+    pub(super) fn point(&self, at: usize) -> u64 {
+        self.point.from(at)
+    }
+
+    /// What is neither digit nor point, as above.
+    #[inline]
+    pub(super) fn other(&self, at: usize) -> u64 {
+        self.other.from(at)
     }
 }
 
 impl Marks {
-    /// Whether a long field has bytes that need a closer look.
-    #[inline(never)]
-    fn of(field: &[u8]) -> Marks {
-        let class = field.iter().fold(0, |class, byte| class | CLASSES[usize::from(*byte)]);
-        let special = u64::from(class & (ESCAPE | HIGH) != 0);
-        Marks { special, point: 0, other: u64::MAX }
+    #[inline]
+    fn push(&mut self, block: u64) {
+        self.0.extend_from_slice(&block.to_le_bytes());
     }
+
+    #[inline]
+    fn from(&self, at: usize) -> u64 {
+        let bytes = self.0.get(at / 8..).and_then(|rest| rest.first_chunk::<8>());
+        u64::from_le_bytes(bytes.copied().unwrap_or_default()) >> (at % 8)
+    }
+}
+
+/// Whether a long field is escaped or its encoding checked.
+pub(super) fn is_special(field: &[u8]) -> bool {
+    let class = field.iter().fold(0, |class, byte| class | CLASSES[usize::from(*byte)]);
+    class & (ESCAPE | HIGH) != 0
 }
 
 /// Bits from an odd one up to the next: what is quoted, with its first quote.

@@ -2,6 +2,7 @@
 //! encoded straight from the source's bytes; a row that cannot be one is a
 //! [`Rejection`] and never stops the rows around it.
 
+mod ahead;
 mod bulk;
 mod columns;
 mod csv;
@@ -25,5 +26,5 @@ mod tests;
 pub use self::csv::{CsvRows, Next, Rejection};
 pub use self::cut::Measure;
 pub use self::error::SourceError;
-pub use self::piece::{Piece, PieceEncoder};
+pub use self::piece::{Cut, Piece, PieceEncoder};
 pub use self::position::{Beginning, Behind, Ending, Position};

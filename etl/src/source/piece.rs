@@ -42,6 +42,17 @@ struct Begin {
     line: u64,
 }
 
+/// What came of cutting a piece off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// It is cut.
+    Done,
+    /// It does not end in what has been read: [`CsvRows::more`] is to be called.
+    More,
+    /// What comes next cannot be cut: [`CsvRows::read_piece`] is to be called.
+    Odd,
+}
+
 /// Encodes pieces of one file.
 #[derive(Debug)]
 pub struct PieceEncoder {
@@ -119,21 +130,35 @@ impl CsvRows {
         PieceEncoder { bulk: Bulk::new(maker.encoder.delimiter), maker }
     }
 
-    /// Cuts the next rows off what has been read; `false` when that takes reading, and
-    /// [`CsvRows::read_piece`] is to be called. With `placed`, the piece knows its place.
-    pub fn cut_piece(&mut self, measure: Measure, placed: bool, piece: &mut Piece) -> bool {
-        let mut cutter = Cutter::new(self.maker.encoder.delimiter);
-        let whole = self.records.at_eof();
+    /// Cuts the next rows off what has been read. With `placed`, the piece knows its place.
+    pub fn cut_piece(&mut self, measure: Measure, placed: bool, piece: &mut Piece) -> Cut {
         if self.check_first {
-            return false;
+            return Cut::Odd;
         }
-        match cutter.scan(self.records.pending(), measure, whole) {
+        let mut cutter = Cutter::new(self.maker.encoder.delimiter);
+        let whole = self.records.no_more();
+        let pending = self.records.pending();
+        let length = pending.len();
+        match cutter.scan(pending, measure, whole) {
             Scan::Found { end, lines } => {
                 self.take_piece(end, lines, placed, piece);
-                true
+                Cut::Done
             }
-            Scan::More | Scan::Odd => false,
+            Scan::More if length <= self.records.limits.record_max => Cut::More,
+            Scan::More | Scan::Odd => Cut::Odd,
         }
+    }
+
+    /// Has the rest of the file read by a thread. To be called within a runtime.
+    pub fn read_ahead(&mut self) {
+        self.records.input().read_ahead();
+    }
+
+    /// Waits until more of the file is there, where it is read ahead, and takes it.
+    pub async fn more(&mut self) {
+        self.records.input().ready().await;
+        // What is there already is good, and goes first; the error comes again behind it.
+        drop(self.records.fill());
     }
 
     /// Reads on until the next rows are there, and cuts them off; what cannot be cut is
@@ -147,12 +172,9 @@ impl CsvRows {
         placed: bool,
         piece: &mut Piece,
     ) -> Result<bool, SourceError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
-        }
         let mut cutter = Cutter::new(self.maker.encoder.delimiter);
         while !self.check_first {
-            let whole = self.records.at_eof() || self.failed.is_some();
+            let whole = self.records.no_more();
             let pending = self.records.pending();
             let length = pending.len();
             match cutter.scan(pending, measure, whole) {
@@ -160,15 +182,12 @@ impl CsvRows {
                     self.take_piece(end, lines, placed, piece);
                     return Ok(true);
                 }
+                // As in `more`.
                 Scan::More if length <= self.records.limits.record_max => {
-                    // What is there already is good, and goes first.
-                    self.failed = self.records.fill().err();
+                    drop(self.records.fill());
                 }
                 Scan::More | Scan::Odd => break,
             }
-        }
-        if let Some(error) = self.failed.take() {
-            return Err(error);
         }
         self.read_one_by_one(measure, placed, piece)
     }

@@ -81,6 +81,8 @@ pub(super) struct Records {
     start: usize,
     end: usize,
     at_eof: bool,
+    /// Why the file cannot be read beyond `end`.
+    broken: Option<(io::ErrorKind, String)>,
     /// The line that `start` is on.
     line: u64,
     /// The record before ended with a `\r` at the buffer's end: a `\n` belongs to it.
@@ -116,6 +118,7 @@ impl Records {
             start: 0,
             end: 0,
             at_eof: false,
+            broken: None,
             line: 1,
             skip_newline: false,
             recuts: 0,
@@ -126,6 +129,11 @@ impl Records {
             mark: None,
             ending: Ending::default(),
         }
+    }
+
+    /// What is read from.
+    pub(super) fn input(&mut self) -> &mut Input {
+        &mut self.input
     }
 
     /// Bytes of the file that are read and cut, about.
@@ -197,9 +205,9 @@ impl Records {
         &self.buffer[self.start..self.end]
     }
 
-    /// Whether the last byte has been read.
-    pub(super) fn at_eof(&self) -> bool {
-        self.at_eof
+    /// Whether nothing can be read any more: the file has ended or is broken.
+    pub(super) fn no_more(&self) -> bool {
+        self.at_eof || self.broken.is_some()
     }
 
     /// Cuts off `length` bytes of what is pending, which are whole records in so many
@@ -420,6 +428,9 @@ impl Records {
         if self.at_eof {
             return Ok(false);
         }
+        if let Some((kind, text)) = &self.broken {
+            return Err(self.unreadable(io::Error::new(*kind, text.clone())));
+        }
         let pending = self.end - self.start;
         self.hash_until(self.start);
         self.mark =
@@ -445,12 +456,18 @@ impl Records {
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    let (path, line) = (self.path.clone(), self.line - 1);
-                    return Err(SourceError::Read { path, line, source });
+                    self.broken = Some((source.kind(), source.to_string()));
+                    return Err(self.unreadable(source));
                 }
             }
             return Ok(!self.at_eof);
         }
+    }
+}
+
+impl Records {
+    fn unreadable(&self, source: io::Error) -> SourceError {
+        SourceError::Read { path: self.path.clone(), line: self.line - 1, source }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{Measure, Piece};
+use super::{Cut, Measure, Piece};
 use crate::config::CsvSource;
 use crate::source::csv::CsvRows;
 use crate::source::records::Limits;
@@ -15,6 +15,8 @@ use crate::source::{Beginning, Next, Position, Rejection};
 
 /// A record, or why it is none.
 type Item = Result<String, Rejection>;
+/// Records, their lines, and the error at the end.
+type Read = (Vec<Item>, Vec<u64>, Option<String>);
 
 fn source(path: &Path, settings: &Settings) -> CsvSource {
     serde_json::from_value(serde_json::json!({
@@ -39,7 +41,7 @@ fn open(config: &CsvSource) -> CsvRows {
 }
 
 /// All records one by one, and how it ended.
-fn one_by_one(rows: &mut CsvRows) -> (Vec<Item>, Vec<u64>, Option<String>) {
+fn one_by_one(rows: &mut CsvRows) -> Read {
     let (mut items, mut lines) = (Vec::new(), Vec::new());
     loop {
         let mut row = Vec::new();
@@ -59,15 +61,12 @@ fn one_by_one(rows: &mut CsvRows) -> (Vec<Item>, Vec<u64>, Option<String>) {
 }
 
 /// All records piece by piece and their lines, the places between them, and how it ended.
-fn in_pieces(
-    rows: &mut CsvRows,
-    measure: Measure,
-) -> (Vec<Item>, Vec<u64>, Vec<(usize, Position)>, Option<String>) {
+fn in_pieces(rows: &mut CsvRows, measure: Measure) -> (Read, Vec<(usize, Position)>) {
     let (mut encoder, mut piece) = (rows.piece_encoder(), Piece::default());
     let (mut items, mut lines, mut places) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         piece.clear();
-        let ended = if rows.cut_piece(measure, true, &mut piece) {
+        let ended = if rows.cut_piece(measure, true, &mut piece) == Cut::Done {
             None
         } else {
             match rows.read_piece(measure, true, &mut piece) {
@@ -93,7 +92,7 @@ fn in_pieces(
             places.extend(piece.place_behind(count).map(|place| (before + count, place)));
         }
         if let Some(ended) = ended {
-            return (items, lines, places, ended);
+            return ((items, lines, ended), places);
         }
     }
 }
@@ -103,7 +102,7 @@ fn check(content: &[u8], settings: &Settings, measure: Measure) {
     file.write_all(content).unwrap();
     let config = source(file.path(), settings);
     let (expected, lines, end) = one_by_one(&mut open(&config));
-    let (items, found, places, ended) = in_pieces(&mut open(&config), measure);
+    let ((items, found, ended), places) = in_pieces(&mut open(&config), measure);
     assert_eq!((items, found), (expected.clone(), lines.clone()));
     assert_eq!(ended, end);
     if end.is_some() {
