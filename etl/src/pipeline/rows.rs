@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Mutex;
@@ -29,7 +29,7 @@ const PIECE_ROWS_MAX: usize = 1000;
 const PIECE_BYTES: usize = 128 << 10;
 /// How often a place to go on from is noted, beside the end: often against how often
 /// progress is written down, seldom against hashing up to each batch's end.
-const PLACED_EVERY: Duration = Duration::from_millis(10);
+const PLACED_EVERY_MS: u64 = 10;
 
 /// How far a file has been read in this run, for the display; bytes.
 #[derive(Debug, Default)]
@@ -94,6 +94,10 @@ struct Reading {
     /// There is or will be such a piece.
     shortened: AtomicBool,
     measure: Measure,
+    began: Instant,
+    /// When the next place is to be noted, counted from then: from then on pieces know
+    /// theirs, until a batch ends in one.
+    place_due_ms: AtomicU64,
     /// Bytes before the place where the run began.
     passed: u64,
 }
@@ -103,7 +107,6 @@ struct Cutting {
     file: CsvRows,
     /// The number of the next piece.
     piece: u64,
-    placed_at: Option<Instant>,
     /// How it ended: whether with the file's end.
     ended: Option<Result<bool, SourceError>>,
 }
@@ -127,7 +130,7 @@ impl DataFile {
         let tasks = if intake.remembers() { 1 } else { Handle::current().metrics().num_workers() };
         let reading = Arc::new(Reading {
             measure: measure(intake.filling().0),
-            cutting: Mutex::new(Cutting { file, piece: 0, placed_at: None, ended: None }),
+            cutting: Mutex::new(Cutting { file, piece: 0, ended: None }),
             order: Order::new(),
             intake,
             progress,
@@ -137,6 +140,8 @@ impl DataFile {
             next: AtomicU64::new(next),
             short: AtomicUsize::new(0),
             shortened: AtomicBool::new(false),
+            began: Instant::now(),
+            place_due_ms: AtomicU64::new(0),
             passed: began,
         });
         let mut working = JoinSet::new();
@@ -184,12 +189,7 @@ impl Reading {
             cutting.ended = Some(Ok(false));
             return None;
         }
-        let now = Instant::now();
-        let since = cutting.placed_at.map(|at| now.saturating_duration_since(at));
-        let placed = since.is_none_or(|since| since >= PLACED_EVERY);
-        if placed {
-            cutting.placed_at = Some(now);
-        }
+        let placed = self.elapsed_ms() >= self.place_due_ms.load(Relaxed);
         let mut harvest = self.order.spare();
         let mut measure = self.measure;
         let short = self.short.swap(0, Relaxed);
@@ -235,6 +235,10 @@ impl Reading {
         }
     }
 
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Has one piece cut shorter when batches do not end with pieces any more, because a
     /// row was rejected or filtered: else each would have to be copied.
     fn align(&self, was_shortened: bool) {
@@ -263,6 +267,7 @@ impl Reading {
             }
             if let Some(place) = &known {
                 self.places.note(*sink, place.clone());
+                self.place_due_ms.store(self.elapsed_ms() + PLACED_EVERY_MS, Relaxed);
             }
         }
     }
