@@ -1,6 +1,5 @@
 //! Compression at the fastest level, for spool files and request bodies. Compressors are
-//! kept: a fresh one asks the system for 300 KiB and clears them, which takes as long as
-//! compressing a small batch.
+//! kept: a fresh one asks for 300 KiB and clears them, whatever the batch's size.
 
 use std::sync::{Mutex, PoisonError};
 
