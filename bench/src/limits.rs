@@ -43,3 +43,10 @@ pub(crate) const APPLIANCES_OVER_IDEAL: f64 = 1.05;
 /// How much longer than `psql \copy` of the same rows a load into PostgreSQL may take:
 /// 0.8 of its speed is what is promised.
 pub(crate) const POSTGRES_WALL_OVER_COPY: f64 = 1.25;
+
+/// How much longer than four pipes of `psql` the same rows of four shards may take: half
+/// of their speed is what is promised.
+pub(crate) const SHARDS_WALL_OVER_PIPE: f64 = 2.0;
+
+/// Peak resident memory while four shards are read.
+pub(crate) const SHARDS_RSS_MIB: f64 = 96.0;

@@ -18,6 +18,7 @@ mod report;
 // The throwaway server of the tests.
 #[path = "../../etl/tests/support/postgres.rs"]
 mod server;
+mod shards;
 mod sink;
 mod start;
 
@@ -46,7 +47,7 @@ struct Arguments {
     /// Which scenarios; without any, all.
     scenarios: Vec<Scenario>,
     /// Rows of the loads (default: bulk 5000000, outage 4000000, flat 10000000,
-    /// postgres 1000000). Below 5 million the
+    /// postgres and shards 1000000). Below 5 million the
     /// start of the process shows in bulk.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
@@ -82,6 +83,9 @@ enum Scenario {
     Start,
     /// A CSV file into a table of PostgreSQL, beside psql \copy. Needs a server installed.
     Postgres,
+    /// Tables of four databases of PostgreSQL into one table, beside pipes of psql. Needs a
+    /// server installed.
+    Shards,
 }
 
 /// Why nothing could be measured.
@@ -146,6 +150,9 @@ fn run(arguments: &Arguments) -> Result<bool, BenchError> {
             Scenario::Postgres => {
                 postgres::run(&etl, arguments.rows.unwrap_or(postgres::ROWS), arguments.runs)?
             }
+            Scenario::Shards => {
+                shards::run(&etl, arguments.rows.unwrap_or(shards::ROWS), arguments.runs)?
+            }
         };
         report.print();
         let file = report.write(&results).map_err(BenchError::io("writing results"))?;
@@ -164,6 +171,7 @@ fn list() {
             Scenario::Start => start::limits(),
             Scenario::Appliances => appliances::limits(),
             Scenario::Postgres => postgres::limits(),
+            Scenario::Shards => shards::limits(),
         };
         if let Some(value) = scenario.to_possible_value() {
             let help = value.get_help().map(ToString::to_string).unwrap_or_default();

@@ -4,10 +4,12 @@
 //! The rooms follow a record's journey: [`config`] → [`source`] → [`extract`] →
 //! [`transform`] → [`batch`] → [`load`] → [`spool`] → [`checkpoint`]; [`pipeline`]
 //! joins them into a run, [`schedule`] starts runs when they are due, [`telemetry`]
-//! and [`admin`] tell what happens, [`cli`] is the command line.
+//! and [`admin`] tell what happens, [`alerts`] what needs people, [`manage`] is about
+//! keeping pipelines, [`cli`] is the command line.
 //! `docs/architecture.md` tells the same journey in prose.
 
 pub mod admin;
+pub mod alerts;
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;
@@ -21,6 +23,7 @@ pub mod fuzzing;
 pub mod history;
 pub mod http;
 pub mod load;
+pub mod manage;
 pub mod pipeline;
 pub mod schedule;
 pub mod source;

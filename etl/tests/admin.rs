@@ -115,7 +115,7 @@ async fn the_metrics_pass_promtool_once_each_and_agree_with_the_ledger() {
         for name in names {
             assert!(name.starts_with("etl_"), "{name}");
         }
-        let known = ["", "pipeline", "sink", "result", "le", "version"];
+        let known = ["", "pipeline", "sink", "result", "le", "version", "channel"];
         for label in series.iter().flat_map(|it| labels(it)) {
             assert!(known.contains(&label.as_str()), "{label}");
         }

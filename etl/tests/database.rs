@@ -122,6 +122,26 @@ fn upsert_overwrites_by_key_and_the_last_of_a_batch_wins() {
 }
 
 #[test]
+fn an_upsert_with_a_version_keeps_the_newer_row_whatever_comes_last() {
+    for (bench, database) in both() {
+        let table = "table: people\n      create: true\n      mode: upsert\n      key: [id]\n      \
+            version: at\n      columns: { id: bigint, at: timestamptz, name: text }";
+        let row = |id: u32, day: u32, name: &str| format!("{id},2026-01-0{day}T00:00:00Z,{name}\n");
+        let header = "id,at,name\n".to_owned();
+        let csv = header.clone() + &row(1, 2, "a") + &row(2, 5, "b") + &row(1, 1, "older");
+        pipeline(&bench, &csv, table, "");
+        run_with(&bench, &database.url(), &[]).exits(0);
+        let people = "SELECT id, name FROM people ORDER BY id";
+        assert_eq!(database.ask(people), "1|a\n2|b");
+        let csv = header + &row(2, 4, "late") + &row(1, 2, "same") + &row(3, 1, "c");
+        pipeline(&bench, &csv, table, "");
+        let ran = run_with(&bench, &database.url(), &[]).exits(0);
+        assert_eq!(sink(&ran, "delivered"), 3);
+        assert_eq!(database.ask(people), "1|same\n2|b\n3|c");
+    }
+}
+
+#[test]
 fn replace_replaces_the_partitions_of_a_run_and_no_others() {
     for (bench, database) in both() {
         let table = "table: days\n      create: true\n      mode: replace\n      partition: day\n      \

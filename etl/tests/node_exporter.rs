@@ -2,61 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use std::io::ErrorKind;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+#[path = "support/exporter.rs"]
+mod exporter;
+
 use std::time::{Duration, Instant};
 
 use etl::batch::Rows;
 use etl::extract::{Extractor, Target};
 use etl::transform::{Chain, RunFacts, Scratch, Verdict};
+use exporter::Exporter;
 use serde_json::{Value, json};
-
-/// The running exporter; ends with the test, however that ends.
-struct Exporter {
-    process: Child,
-    port: u16,
-}
-
-impl Exporter {
-    /// Another process may take the free port first; then another one is tried.
-    fn start() -> Exporter {
-        (0..5).find_map(|_| Exporter::start_once()).expect("prometheus-node-exporter ends at once")
-    }
-
-    fn start_once() -> Option<Exporter> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let started = Command::new("prometheus-node-exporter")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let process = match started {
-            Ok(process) => process,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                panic!("install the Debian package prometheus-node-exporter: {error}")
-            }
-            Err(error) => panic!("prometheus-node-exporter does not start: {error}"),
-        };
-        let mut exporter = Exporter { process, port };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if exporter.process.try_wait().unwrap().is_some() {
-                return None;
-            }
-            assert!(Instant::now() < deadline, "prometheus-node-exporter does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(exporter)
-    }
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
 
 #[tokio::test]
 async fn a_real_node_exporter_gives_percentages_for_every_cpu() {
@@ -72,11 +27,7 @@ async fn a_real_node_exporter_gives_percentages_for_every_cpu() {
     .unwrap();
     let row = br#"{"ip":"127.0.0.1","hostname":"here"}"#.to_vec();
     let target = Target::new(0, row).unwrap();
-    let cpus = std::fs::read_to_string("/proc/stat")
-        .unwrap()
-        .lines()
-        .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
-        .count();
+    let cpus = exporter::cpus();
     let steps: Vec<_> = serde_json::from_value(json!(["cpu_indicators"])).unwrap();
     let facts = RunFacts { pipeline: "p", run_id: "9f3a61c06920a000" };
     let chain = Chain::new(&steps, facts).unwrap();

@@ -137,6 +137,61 @@ async fn pages_that_name_the_next_one_in_their_body() {
     assert_eq!(api.count(), 22);
 }
 
+/// What leads on travels in the body of a POST, as text or number, and nothing else of
+/// the body changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_are_asked_for_in_a_body() {
+    let api = Api::start(|request| {
+        let ours = request.body.starts_with(r#"{ "q": 1.0e2, "from": "#);
+        if request.method != "POST" || !ours || request.path.contains('?') {
+            return answer("422 Unprocessable Entity", "");
+        }
+        let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+        let (from, size) = (&body["from"], body["at"]["size"].as_u64().unwrap() as usize);
+        let start = match request.path.as_str() {
+            "/text" => from.as_str().map_or(0, |text| text[1..].parse().unwrap()),
+            // The pages have numbers from 1.
+            "/page" => (from.as_u64().unwrap() as usize - 1) * size,
+            "/since" => from.as_u64().unwrap() as usize,
+            _ => from.as_u64().unwrap_or(0) as usize,
+        };
+        let end = (start + size).min(95);
+        let next = match request.path.as_str() {
+            _ if end == 95 => "null".to_owned(),
+            "/text" => format!("\"\\\"{end}\""),
+            _ => end.to_string(),
+        };
+        ok(format!(r#"{{"items":{},"next":{next}}}"#, records(start.min(end)..end)))
+    });
+    for (path, body, more, count) in [
+        ("/text", 20, "pagination: { cursor: { pointer: /next, param: /from } }", 95),
+        ("/number", 20, "pagination: { cursor: { pointer: /next, param: /from } }", 95),
+        ("/page", 0, "pagination: { page: { param: /from, size_param: /at/size, size: 30 } }", 95),
+        (
+            "/offset",
+            0,
+            "pagination: { offset: { param: /from, limit_param: /at/size, limit: 40 } }",
+            95,
+        ),
+        ("/since", 500, "incremental: { field: /id, param: /from, start: \"15\" }", 80),
+    ] {
+        let (bench, sink) = (Bench::new(), mock(Faults::default()).await);
+        let rest = format!(
+            "url: {}\nmethod: POST\nrecords: /items\n\
+             body: '{{ \"q\": 1.0e2, \"from\": null, \"at\": {{\"size\": {body}}} }}'\n{more}",
+            api.url(path)
+        );
+        pipeline(&bench, &rest, &sink, "");
+        assert_eq!(bench.run(&[]).exits(0).total("extracted"), count, "{path}");
+        each_exactly_once(&sink, count);
+        if path == "/since" {
+            // From the highest one on, which this API gives again, or not.
+            assert_eq!(bench.run(&[]).exits(0).total("extracted"), 1);
+            assert!(api.seen().pop().unwrap().body.contains(r#""from": 94,"#));
+        }
+    }
+}
+
 /// A server may give less at once than it is asked for, and does not say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_size_that_the_api_caps_loses_nothing() {
@@ -332,6 +387,98 @@ async fn what_has_not_changed_is_not_loaded_again() {
         assert!(ran.total("extracted") >= 170, "{}", ran.stdout);
         assert_eq!(server.stats().unique_records, 620, "{rest}");
         assert_eq!(bench.run(&["--fresh"]).exits(0).total("extracted"), 620);
+    }
+}
+
+/// A page with a validator, in the ways that an API may have on a bad day.
+fn moody(mood: Arc<AtomicUsize>) -> Api {
+    Api::streaming(move |request, out| match mood.load(SeqCst) {
+        // As ever.
+        0 if request.header("if-none-match") == "\"a\"" => {
+            out.write_all(&answer("304 Not Modified", ""))
+        }
+        0 => out.write_all(&answer("200 OK\r\netag: \"a\"", lines(0..20))),
+        // Takes the request and says nothing.
+        1 => {
+            wait_until("its mood is better", || mood.load(SeqCst) != 1);
+            Err(std::io::Error::other("cut off"))
+        }
+        // Another page, of which a half comes.
+        2 => {
+            let head = "HTTP/1.1 200 OK\r\netag: \"b\"\r\ncontent-length: 9000\r\n\r\n";
+            out.write_all(head.as_bytes())?;
+            out.write_all(lines(100..110).as_bytes())?;
+            out.flush()?;
+            wait_until("its mood is better", || mood.load(SeqCst) != 2);
+            Err(std::io::Error::other("cut off"))
+        }
+        _ => out.write_all(&answer("404 Not Found", "")),
+    })
+}
+
+fn lines(range: std::ops::Range<usize>) -> String {
+    records(range).replace("},", "}\n").replace(['[', ']'], "") + "\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_took_nothing_leaves_what_was_known() {
+    let (bench, sink) = (Bench::new(), mock(Faults::default()).await);
+    let mood = Arc::new(AtomicUsize::new(0));
+    let api = moody(mood.clone());
+    let rest = format!("url: {}\nformat: ndjson\nretry: {{ attempts: 1 }}", api.url("/"));
+    pipeline(&bench, &rest, &sink, "");
+    bench.run(&[]).exits(0);
+    mood.store(1, SeqCst);
+    for (stop, asked) in [(Signal::TERM, 2), (Signal::KILL, 3)] {
+        let run = bench.start(&[]);
+        wait_until("the page is asked for", || api.count() == asked);
+        signal(&run, stop);
+        run.wait_with_output().unwrap();
+    }
+    mood.store(3, SeqCst);
+    bench.run(&[]).exits(69);
+    mood.store(0, SeqCst);
+    for _ in 0..2 {
+        let ran = bench.run(&[]).exits(0);
+        assert_eq!(ran.total("extracted"), 0, "{}", ran.stdout);
+        assert!(input(&ran).contains("nothing new: GET http://"), "{}", ran.stdout);
+    }
+    each_exactly_once(&sink, 20);
+}
+
+/// What was sent of a page since is what a sink has: that the page is again as the run
+/// before has loaded it must not pass for nothing new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_sent_a_record_knows_nothing_of_the_pages_before() {
+    for stop in [Signal::KILL, Signal::TERM] {
+        let (bench, sink) = (Bench::new(), mock(Faults::default()).await);
+        let mood = Arc::new(AtomicUsize::new(0));
+        let api = moody(mood.clone());
+        let rest = format!("url: {}\nformat: ndjson\nretry: {{ attempts: 1 }}", api.url("/"));
+        // The ten records are a batch that is full, or one that is cut off.
+        let records = if stop == Signal::KILL { 10 } else { 100 };
+        pipeline(&bench, &rest, &sink, &format!("batch: {{ records: {records} }}"));
+        bench.run(&[]).exits(0);
+        mood.store(2, SeqCst);
+        let mut run = bench.start(&[]);
+        if stop == Signal::KILL {
+            wait_until("its records arrive", || sink.stats().records >= 30);
+        } else {
+            wait_until("its page is asked for", || api.count() == 2);
+            let state = |file: &str| std::fs::read_to_string(bench.path(file)).unwrap_or_default();
+            wait_until("its records are noted", || {
+                ["data/p/state/checkpoint-a.json", "data/p/state/checkpoint-b.json"]
+                    .iter()
+                    .any(|file| state(file).contains("\"next_record\":10"))
+            });
+        }
+        signal(&run, stop);
+        run.wait().unwrap();
+        assert_eq!(sink.stats().records, 30);
+        mood.store(0, SeqCst);
+        let ran = bench.run(&[]).exits(0);
+        assert_eq!(ran.total("extracted"), 20, "{}", ran.stdout);
+        assert_eq!(api.seen().pop().unwrap().header("if-none-match"), "");
     }
 }
 

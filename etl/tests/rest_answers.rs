@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use api::{Api, answer, ok, records};
 use mock_load_api_server::{Faults, Server};
 use support::crash::times;
+use support::serving::Serving;
 use support::{Bench, Ran, each_exactly_once, mock};
 
 const PEAK_MIB_MAX: u64 = 128;
@@ -393,6 +394,41 @@ async fn an_oauth_token_is_kept_and_renewed_once_when_refused() {
         ran.stderr
     );
     assert!(!ran.stderr.contains("s3cret"), "{}", ran.stderr);
+}
+
+/// Requests for tokens, and those whose token was refused, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_that_is_sent_is_counted() {
+    let given = Arc::new(AtomicUsize::new(0));
+    let api = Api::start(move |request| {
+        if request.path == "/token" {
+            let n = given.fetch_add(1, SeqCst) + 1;
+            return ok(format!(r#"{{"access_token":"token-{n}","expires_in":3600}}"#));
+        }
+        let page = request.number("page");
+        match (page, request.header("authorization")) {
+            (1 | 2, "Bearer token-1") | (3.., "Bearer token-2") => {
+                ok(records((page.min(4) - 1) * 10..page.min(3) * 10))
+            }
+            _ => answer("401 Unauthorized", ""),
+        }
+    });
+    let (bench, sink) = (Bench::new(), mock(Faults::default()).await);
+    let rest = format!(
+        "url: {}\npagination: {{ page: {{}} }}\nauth: {{ oauth2: {{ token_url: \"{}\", client_id: me, client_secret: s3cret }} }}",
+        api.url("/"),
+        api.url("/token")
+    );
+    pipeline(&bench, &rest, &sink.url(), "");
+    let serving = Serving::start(&bench, "p.yaml", &[]);
+    serving.until("a run is over", |it| it.runs("p") == 1);
+    each_exactly_once(&sink, 30);
+    // Four pages, one of them twice, and two tokens.
+    assert_eq!(api.count(), 7);
+    let metric = |name: &str| serving.metric(&format!("{name}{{pipeline=\"p\"}}"));
+    assert_eq!(metric("etl_api_requests_total"), Some(7.0));
+    assert_eq!(metric("etl_api_requests_failed_total"), Some(1.0));
+    assert_eq!(metric("etl_api_request_duration_seconds_count"), Some(7.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,13 @@
 //! Profiles of the process, taken while it works. For this machine alone: they show its
 //! insides, and take time.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::FORWARDED;
 use http::{Request, StatusCode};
 use serde_json::json;
 
+use super::Caller;
 use super::routes::{Answer, bytes, json};
 use crate::telemetry::profile::{ProfileError, Sampler};
 
@@ -15,12 +15,16 @@ const SECONDS: u64 = 10;
 const SECONDS_MAX: u64 = 60;
 
 /// Answers `/debug/pprof/WHAT`.
-pub(super) async fn answer<B>(what: &str, peer: SocketAddr, request: &Request<B>) -> Answer {
+pub(super) async fn answer<B>(what: &str, caller: Caller, request: &Request<B>) -> Answer {
     let refuse = |status, error: &str| json(status, &json!({ "error": error }));
     // A proxy on this machine brings requests of others.
     let headers = request.headers();
     let forwarded = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
-    if !peer.ip().to_canonical().is_loopback() || forwarded {
+    let here = match caller {
+        Caller::Network(peer) => peer.ip().to_canonical().is_loopback() && !forwarded,
+        Caller::Owner => true,
+    };
+    if !here {
         return refuse(StatusCode::FORBIDDEN, "profiles are for this machine's loopback only");
     }
     let Some(seconds) = seconds(request.uri().query().unwrap_or_default()) else {
@@ -68,7 +72,7 @@ fn seconds(query: &str) -> Option<u64> {
 mod tests {
     use http::{Request, StatusCode};
 
-    use super::{answer, seconds};
+    use super::{Caller, answer, seconds};
 
     #[test]
     fn seconds_are_bounded() {
@@ -82,7 +86,8 @@ mod tests {
     async fn others_get_no_profile() {
         let ask = async |peer: &str, header: &str| {
             let request = Request::get("/debug/pprof/profile").header(header, "for=1.2.3.4");
-            answer("profile", peer.parse().unwrap(), &request.body(()).unwrap()).await.status()
+            let caller = Caller::Network(peer.parse().unwrap());
+            answer("profile", caller, &request.body(()).unwrap()).await.status()
         };
         assert_eq!(ask("192.0.2.1:5000", "x-none").await, StatusCode::FORBIDDEN);
         assert_eq!(ask("[2001:db8::1]:5000", "x-none").await, StatusCode::FORBIDDEN);
@@ -90,7 +95,8 @@ mod tests {
         assert_eq!(ask("127.0.0.1:5000", "forwarded").await, StatusCode::FORBIDDEN);
         let request = Request::get("/debug/pprof/profile?seconds=0").body(()).unwrap();
         for peer in ["127.0.0.1:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000"] {
-            let status = answer("profile", peer.parse().unwrap(), &request).await.status();
+            let caller = Caller::Network(peer.parse().unwrap());
+            let status = answer("profile", caller, &request).await.status();
             assert_eq!(status, StatusCode::BAD_REQUEST, "{peer}");
         }
     }

@@ -19,7 +19,7 @@ use crate::http::printable;
 use crate::load::{self, Probe, Reach, Sink, SinkHome};
 use crate::schedule::{Activity, Figures, Scheduler, Served};
 use crate::telemetry::SinkInput;
-use crate::telemetry::SinkState;
+use crate::telemetry::{SinkKind, SinkState};
 
 /// How long a probe's answer is good for.
 const FRESH: Duration = Duration::from_secs(10);
@@ -235,7 +235,7 @@ fn build(loaded: Arc<Loaded>, directory: &Path) -> Built {
     for load in loaded.pipeline.raw.iter().chain(&loaded.pipeline.load) {
         let name = load.sink_name().to_owned();
         match load::build(load, &home) {
-            Ok(sink) if sink.is_database() => sinks.push((name, sink)),
+            Ok(sink) if sink.kind() == SinkKind::Database => sinks.push((name, sink)),
             Ok(_) => {}
             Err(error) => {
                 let remedy = "see: etl doctor";
@@ -258,6 +258,7 @@ mod tests {
     use crate::config::{Environment, Loaded, from_str};
     use crate::load::answer::Answer;
     use crate::load::{Delivering, Probe, Probing, Reach, Sink};
+    use crate::telemetry::SinkKind;
 
     /// A database that is away, and counts how often it is asked.
     #[derive(Debug, Default)]
@@ -274,8 +275,8 @@ mod tests {
             Box::pin(async { Probe::new(Reach::Unreachable, text, "start it") })
         }
 
-        fn is_database(&self) -> bool {
-            true
+        fn kind(&self) -> SinkKind {
+            SinkKind::Database
         }
 
         fn target(&self) -> &str {

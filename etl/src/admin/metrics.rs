@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::alerts::TallyFigures;
 use crate::load::unix_seconds;
 use crate::schedule::{Activity, Figures, RUN_SECONDS, ReloadState, Scheduler, SinkSpool};
 use crate::telemetry::{REQUEST_SECONDS, SinkState};
@@ -26,6 +27,7 @@ pub(super) fn open_metrics(scheduler: &Scheduler) -> String {
     let snapshot = Snapshot {
         pipelines: pipelines.iter().map(|it| (it.name.clone(), figures(it))).collect(),
         reload: scheduler.reload_state(),
+        alerts: scheduler.alerts().figures(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(snapshot));
@@ -69,6 +71,7 @@ fn older_format(page: &str) -> String {
 struct Snapshot {
     pipelines: Vec<(String, Figures)>,
     reload: ReloadState,
+    alerts: TallyFigures,
 }
 
 impl Collector for Snapshot {
@@ -77,7 +80,8 @@ impl Collector for Snapshot {
         self.process(page)?;
         self.kept_names(page)?;
         self.sinks(page)?;
-        self.runs(page)
+        self.runs(page)?;
+        self.told(page)
     }
 }
 
@@ -217,7 +221,7 @@ impl Snapshot {
             page.counters(name, help, self.each(column))?;
         }
         type Level = fn(&Figures) -> f64;
-        let levels: [(&str, &str, Level); 3] = [
+        let levels: [(&str, &str, Level); 4] = [
             ("etl_run_in_progress", "Whether a run is going on: 1, or not: 0", |it| {
                 f64::from(u8::from(matches!(it.activity, Activity::Running { .. })))
             }),
@@ -229,6 +233,9 @@ impl Snapshot {
                     _ => 0.0,
                 },
             ),
+            ("etl_stopped", "Whether it was told to stop: 1, or not: 0", |it| {
+                f64::from(u8::from(it.activity == Activity::Stopped))
+            }),
             ("etl_schedule_lag_seconds", "How late the last run began", |it| it.lag.as_secs_f64()),
         ];
         for (name, help, level) in levels {
@@ -242,6 +249,25 @@ impl Snapshot {
         page.gauges("etl_next_run_timestamp_seconds", help, due)?;
         let took = self.each(|it| (it.durations.seconds, it.durations.buckets.to_vec()));
         page.histograms("etl_run_duration_seconds", "How long runs took", &RUN_SECONDS, took)
+    }
+
+    /// What people were told.
+    fn told(&self, page: &mut Page<'_>) -> fmt::Result {
+        let problems = self.alerts.problems.iter();
+        let problems =
+            problems.map(|(name, count)| (vec![("pipeline", name.clone())], *count as f64));
+        let help = "Problems that alerts speak of, of pipelines that have alerts";
+        page.gauges("etl_alert_problems", help, problems)?;
+        let by_channel = |counts: &[(&str, u64)]| -> Vec<(Labels, u64)> {
+            counts
+                .iter()
+                .map(|(name, count)| (vec![("channel", (*name).to_owned())], *count))
+                .collect()
+        };
+        let help = "Messages of alerts that arrived";
+        page.counters("etl_alert_messages", help, by_channel(&self.alerts.sent))?;
+        let help = "Attempts to send a message that failed; it is sent again";
+        page.counters("etl_alert_failures", help, by_channel(&self.alerts.failed))
     }
 
     /// One series for each pipeline.
@@ -347,7 +373,8 @@ mod tests {
         let pipelines = vec![("p".to_owned(), Figures::default())];
         let mut registry = Registry::default();
         let reload = ReloadState { reloads: 7, ..ReloadState::default() };
-        registry.register_collector(Box::new(Snapshot { pipelines, reload }));
+        let alerts = crate::alerts::Tally::default().figures();
+        registry.register_collector(Box::new(Snapshot { pipelines, reload, alerts }));
         let mut page = String::new();
         assert!(encode(&mut page, &registry).is_ok());
         assert!(page.ends_with("# EOF\n"));

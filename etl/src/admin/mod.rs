@@ -1,7 +1,9 @@
 //! What a server tells about itself over HTTP: metrics, health, readiness, its
 //! pipelines, profiles. Reads only; nobody has to log in, so it listens on loopback
-//! unless told otherwise, and profiles are for loopback alone.
+//! unless told otherwise, and profiles are for loopback alone. Orders are taken over a
+//! Unix socket that belongs to the server's own user (`control`).
 
+pub mod control;
 mod debug;
 mod health;
 mod metrics;
@@ -16,7 +18,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::schedule::Scheduler;
@@ -35,12 +38,30 @@ const CONNECTIONS_MAX: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What requests are answered from.
-struct Admin {
+pub struct Admin {
     scheduler: Arc<Scheduler>,
     probes: Probes,
     /// One at a time looks at everything.
     rendering: std::sync::Mutex<()>,
     stuck_after: Duration,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// Somebody at this address.
+    Network(SocketAddr),
+    /// The user that the server runs as, over its own socket.
+    Owner,
+}
+
+impl Admin {
+    /// Answers about `scheduler`. A run that has not moved for `stuck_after` is stuck.
+    #[must_use]
+    pub fn new(scheduler: Arc<Scheduler>, stuck_after: Duration) -> Arc<Admin> {
+        let probes = Probes::new(scheduler.data_dir().to_owned());
+        Arc::new(Admin { scheduler, probes, rendering: std::sync::Mutex::default(), stuck_after })
+    }
 }
 
 /// Begins to listen on `addr`.
@@ -51,12 +72,8 @@ pub async fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
 
-/// Answers requests until the task is aborted. A run that has not moved for
-/// `stuck_after` is stuck.
-pub async fn serve(listener: TcpListener, scheduler: Arc<Scheduler>, stuck_after: Duration) {
-    let probes = Probes::new(scheduler.data_dir().to_owned());
-    let rendering = std::sync::Mutex::default();
-    let admin = Arc::new(Admin { scheduler, probes, rendering, stuck_after });
+/// Answers requests until the task is aborted.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         match listener.accept().await {
@@ -68,7 +85,7 @@ pub async fn serve(listener: TcpListener, scheduler: Arc<Scheduler>, stuck_after
                 let admin = admin.clone();
                 tokio::spawn(async move {
                     let _place = place;
-                    connection(admin, stream, peer).await;
+                    connection(admin, stream, Caller::Network(peer)).await;
                 });
             }
             Err(error) => {
@@ -80,8 +97,11 @@ pub async fn serve(listener: TcpListener, scheduler: Arc<Scheduler>, stuck_after
 }
 
 /// Serves one connection until either side ends it or its time is over.
-async fn connection(admin: Arc<Admin>, stream: TcpStream, peer: SocketAddr) {
-    let service = service_fn(|request| routes::answer(admin.clone(), peer, request));
+async fn connection<S>(admin: Arc<Admin>, stream: S, caller: Caller)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|request| routes::answer(admin.clone(), caller, request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -91,6 +111,6 @@ async fn connection(admin: Arc<Admin>, stream: TcpStream, peer: SocketAddr) {
     match tokio::time::timeout(CONNECTION_MAX, served).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "connection ended early"),
-        Err(_) => tracing::debug!(%peer, "connection was open too long"),
+        Err(_) => tracing::debug!(?caller, "connection was open too long"),
     }
 }

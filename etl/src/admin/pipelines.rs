@@ -80,6 +80,7 @@ fn state(figures: &Figures, leaving: bool) -> &'static str {
         Activity::Waiting => "waiting",
         Activity::Running { .. } => "running",
         Activity::Retrying => "retrying",
+        Activity::Stopped => "stopped",
         Activity::Ended => "ended",
     }
 }

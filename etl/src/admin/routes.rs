@@ -1,7 +1,6 @@
 //! Which request gets which answer.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 
-use super::{Admin, debug, health, metrics, pipelines};
+use super::{Admin, Caller, control, debug, health, metrics, pipelines};
 
 /// An answer's whole body is in memory: all of them are small.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -32,10 +31,13 @@ const PATHS: [&str; 8] = [
 /// Answers one request.
 pub(super) async fn answer(
     admin: Arc<Admin>,
-    peer: SocketAddr,
+    caller: Caller,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let path = request.uri().path().to_owned();
+    if caller == Caller::Owner && path.starts_with(control::PREFIX) {
+        return Ok(control::answer(admin, request.method().clone(), path).await);
+    }
     if !PATHS.contains(&path.as_str()) {
         return Ok(json(StatusCode::NOT_FOUND, &json!({"error": "no such path", "paths": PATHS})));
     }
@@ -50,7 +52,7 @@ pub(super) async fn answer(
         return Ok(closing(json(StatusCode::PAYLOAD_TOO_LARGE, &error)));
     }
     if let Some(rest) = path.strip_prefix("/debug/pprof/") {
-        return Ok(debug::answer(rest, peer, &request).await);
+        return Ok(debug::answer(rest, caller, &request).await);
     }
     let open_metrics = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let open_metrics = open_metrics.is_some_and(|it| it.contains("application/openmetrics-text"));

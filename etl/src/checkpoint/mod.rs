@@ -6,12 +6,14 @@
 pub(crate) mod fuzzing;
 mod places;
 mod rest;
+mod sql;
 mod state;
 mod store;
 mod watermark;
 
 pub use places::{Places, SettledTargets};
 pub use rest::RestState;
+pub use sql::{LaneState, SqlState};
 pub use state::{FleetState, InputState, Place, State, Targets};
 pub use store::{Damage, Store, StoreError};
 

@@ -33,8 +33,12 @@ pub struct RestState {
     pub next_record: u64,
     /// The highest incremental value of runs that are settled in every sink.
     pub high: Option<High>,
-    /// By request, what is known of pages of the last run, once that is settled.
+    /// By request, pages that are settled as they were: of this run once it is finished;
+    /// of the run before as long as this one has sent nothing.
     pub known: BTreeMap<String, Known>,
+    /// The run that has loaded these.
+    #[serde(default)]
+    pub known_by: String,
 }
 
 #[cfg(test)]
@@ -60,6 +64,7 @@ impl RestState {
             next_record: 40,
             high: High::of("\"2026-11-21T00:00:00Z\""),
             known: [("ab".to_owned(), known)].into(),
+            known_by: "9f3a61c000000000".to_owned(),
             ..RestState::default()
         }
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::rest::RestState;
+use super::sql::SqlState;
 use crate::source::Position;
 
 /// Data files whose state is kept; the one that was read longest ago is forgotten
@@ -28,6 +29,9 @@ pub struct State {
     /// What is known of an API that records are read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<RestState>,
+    /// What is known of databases that rows are read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlState>,
 }
 
 /// How far a data file is loaded, and by which run.
@@ -220,7 +224,7 @@ impl<'de> Deserialize<'de> for Targets {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::{FleetState, INPUTS_MAX, InputState, Place, RestState, State, Targets};
+    use super::{FleetState, INPUTS_MAX, InputState, Place, RestState, SqlState, State, Targets};
     use crate::source::{Ending, Position};
 
     pub fn sample(counter: u64) -> State {
@@ -249,7 +253,13 @@ pub(super) mod tests {
         let mut settled = Targets::default();
         settled.insert(3);
         let fleet = FleetState { run_id: "f".to_owned(), settled, ..FleetState::default() };
-        State { counter, inputs: vec![input], fleet: Some(fleet), rest: Some(RestState::sample()) }
+        State {
+            counter,
+            inputs: vec![input],
+            fleet: Some(fleet),
+            rest: Some(RestState::sample()),
+            sql: Some(SqlState::sample()),
+        }
     }
 
     #[test]

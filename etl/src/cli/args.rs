@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::config::{Rate, Span};
+use super::manage::args::ManageCommand;
+use crate::config::{Rate, Size, Span};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -30,6 +31,9 @@ pub struct Cli {
 pub enum Command {
     /// Move the data of one pipeline
     Run(RunArgs),
+    /// Manage pipelines by their names.
+    #[command(flatten)]
+    Manage(ManageCommand),
     /// Run pipelines on their schedules, with metrics and health over HTTP
     Serve(ServeArgs),
     /// Ask a running `etl serve` whether it is well; exits with 69 when not
@@ -154,6 +158,15 @@ pub struct LogArgs {
     /// The log file.
     #[arg(long, value_name = "FILE", default_value = "logs/etl.log")]
     pub log_file: PathBuf,
+    /// A larger log file is moved to FILE.1, that one to FILE.2, and so on.
+    #[arg(long, value_name = "SIZE", default_value = "100MiB")]
+    pub log_max_size: Size,
+    /// So is one that was begun longer ago.
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub log_max_age: Span,
+    /// How many of these are kept.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = log_keep)]
+    pub log_keep: usize,
 }
 
 /// Options of `etl demo`.
@@ -188,7 +201,8 @@ pub struct CheckArgs {
 
 /// Options of `etl doctor`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  etl doctor fixtures/pipelines/appliances.yaml\n\n\
+#[command(after_help = "Examples:\n  etl doctor fixtures/pipelines/appliances.yaml\n  \
+    etl doctor pipeline.yaml --alert\n\n\
     Exit 0 when a run could begin, 78 when the file is wrong, 69 when something cannot be reached.")]
 pub struct DoctorArgs {
     /// The pipeline's file.
@@ -200,6 +214,9 @@ pub struct DoctorArgs {
     /// Override one value of the file, as in load.0.workers=4; repeatable.
     #[arg(long, value_name = "PATH=VALUE", action = ArgAction::Append)]
     pub set: Vec<String>,
+    /// Send a test message to everybody whom `alerts` tells.
+    #[arg(long)]
+    pub alert: bool,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
@@ -302,6 +319,12 @@ pub struct ReplayArgs {
     /// How much is logged.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// How many log files are kept.
+fn log_keep(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
+    number.ok_or_else(|| "a number from 1 to 1000".to_owned())
 }
 
 /// The beginning of a batch's key.

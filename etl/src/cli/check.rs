@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report};
 use crate::exit::Exit;
 use crate::schedule::expand;
+use crate::telemetry::figures::counted;
 
 /// Checks files, and the `*.yaml` and `*.yml` of directories, with the process's environment.
 /// Results go to stdout, errors to stderr; with `json` one object goes to stdout instead.
@@ -81,6 +82,11 @@ pub fn journey(pipeline: &Pipeline) -> String {
     if let Some(rest) = &pipeline.source.rest {
         stations.push(format!("rest ({})", pagination(&rest.pagination)));
     }
+    if let Some(sql) = &pipeline.source.sql {
+        let shards = crate::source::sql::shards(sql).map_or(0, |shards| shards.len() as u64);
+        let tables = counted(sql.tables.len() as u64, "table");
+        stations.push(format!("{} ({}, {tables})", sql.kind.name(), counted(shards, "shard")));
+    }
     if let Some(extract) = &pipeline.extract {
         let kind = if extract.http.is_some() { "http" } else { "simulated" };
         stations.push(format!("{kind} extract ({} workers)", extract.workers));
@@ -150,8 +156,11 @@ mod tests {
     use crate::exit::Exit;
 
     fn run(paths: &[PathBuf], json: bool) -> (Exit, String, String) {
+        run_in(Environment::empty(), paths, json)
+    }
+
+    fn run_in(environment: Environment, paths: &[PathBuf], json: bool) -> (Exit, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let environment = Environment::empty();
         let exit = check_to(paths, &[], Some(&environment), json, false, &mut out, &mut err);
         (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
@@ -162,7 +171,9 @@ mod tests {
 
     #[test]
     fn every_example_pipeline_passes() {
-        let (exit, out, err) = run(&[examples()], false);
+        // Nobody's shards have an address that all have.
+        let shards = [("SHARD_KIND", "postgres"), ("SHARDS", "postgres://localhost/crm")];
+        let (exit, out, err) = run_in(Environment::from_pairs(shards), &[examples()], false);
         let needs_parquet = usize::from(cfg!(not(feature = "parquet")));
         if needs_parquet == 1 {
             assert_eq!(exit, Exit::Config, "{err}");

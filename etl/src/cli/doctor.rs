@@ -9,12 +9,16 @@ use serde_json::json;
 
 use super::args::DoctorArgs;
 use super::run::say;
+use crate::alerts::{self, Channel};
 use crate::batch::Rows;
-use crate::config::{self, CsvSource, Load, Loaded, Pipeline, RestSource, Retry};
+use crate::config::{
+    self, Alerts, CsvSource, Load, Loaded, Pipeline, RestSource, Retry, SqlSource,
+};
 use crate::exit::Exit;
 use crate::extract::{Extractor, Target};
 use crate::load::{self, Probe, Reach, SinkHome};
 use crate::source::rest::{RestClient, Waits};
+use crate::source::sql;
 use crate::source::{CsvRows, Next};
 use crate::stop::stop_signal;
 use crate::telemetry::figures::{bytes, counted, span};
@@ -56,7 +60,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
             return Exit::Internal;
         }
     };
-    let findings = runtime.block_on(examine(&loaded, &args.data_dir));
+    let findings = runtime.block_on(examine(&loaded, &args.data_dir, args.alert));
     show(&findings, args.json);
     if findings.iter().any(|finding| finding.level == Level::Fail) {
         Exit::SourceUnavailable
@@ -65,7 +69,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
     }
 }
 
-async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
+async fn examine(loaded: &Loaded, data_dir: &Path, alert: bool) -> Vec<Finding> {
     let pipeline = &loaded.pipeline;
     let secrets = counted(loaded.secrets as u64, "secret");
     let variables = counted(loaded.variables as u64, "variable");
@@ -76,6 +80,9 @@ async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
     }
     if let Some(rest) = &pipeline.source.rest {
         findings.push(api(rest).await);
+    }
+    if let Some(sql) = &pipeline.source.sql {
+        findings.extend(shards(sql, &data_dir.join(&pipeline.name)).await);
     }
     if pipeline.extract.is_some() {
         findings.push(extraction(pipeline, first_row).await);
@@ -89,6 +96,11 @@ async fn examine(loaded: &Loaded, data_dir: &Path) -> Vec<Finding> {
         for load in loads {
             findings.push(sink(load, &home, &mut clock).await);
         }
+    }
+    if let Some(settings) = &pipeline.alerts {
+        findings.extend(receivers(&pipeline.name, settings, alert).await);
+    } else if alert {
+        findings.push(warn("alerts", "the pipeline has none: set `alerts`".to_owned()));
     }
     findings.push(state(&directory));
     findings.extend(clock.map(clocks));
@@ -130,6 +142,45 @@ async fn api(rest: &RestSource) -> Finding {
         Ok(Err(error)) => fail("source", error.to_string(), None),
         Err(error) => fail("source", format!("the reading thread ended in a panic: {error}"), None),
     }
+}
+
+/// Connects to every shard, all at once, and looks at its tables.
+async fn shards(source: &SqlSource, home: &Path) -> Vec<Finding> {
+    let shards = match sql::shards(source) {
+        Ok(shards) => shards,
+        Err(error) => return vec![fail("source", error.to_string(), None)],
+    };
+    let mut looking = Vec::new();
+    for shard in shards {
+        let connector = match sql::connector(source, &shard, home) {
+            Ok(connector) => connector,
+            Err(error) => return vec![fail("source", error.to_string(), None)],
+        };
+        let source = source.clone();
+        let looks = async move { (shard.name, sql::look(&source, &*connector).await) };
+        looking.push(tokio::spawn(looks));
+    }
+    let mut findings = Vec::new();
+    for looks in looking {
+        let (name, seen) = match looks.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                findings.push(fail("source", format!("a task ended in a panic: {error}"), None));
+                continue;
+            }
+        };
+        findings.extend(seen.into_iter().map(|seen| {
+            let table = seen.table.map_or_else(String::new, |table| format!(", {table}"));
+            let level = match (seen.fine, &seen.advice) {
+                (true, None) => Level::Ok,
+                (true, Some(_)) => Level::Warn,
+                (false, _) => Level::Fail,
+            };
+            let text = format!("shard {name}{table}: {}", seen.text);
+            Finding { level, what: "source".to_owned(), text, remedy: seen.advice }
+        }));
+    }
+    findings
 }
 
 /// Polls the first target, as a run would.
@@ -174,6 +225,36 @@ async fn sink(load: &Load, home: &SinkHome<'_>, clock: &mut Option<SystemTime>) 
         Reach::Refused | Reach::Unreachable => Level::Fail,
     };
     Finding { level, what, text, remedy }
+}
+
+/// Whether alerts would arrive; with `alert` by sending one.
+async fn receivers(pipeline: &str, settings: &Alerts, alert: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if alert {
+        for (kind, sent) in alerts::test(pipeline, settings).await {
+            let what = kind.name();
+            findings.push(match sent {
+                Ok(()) => ok(what, "a test message was taken; did it arrive?".to_owned()),
+                Err(error) => fail(what, error, None),
+            });
+        }
+    } else {
+        for (kind, channel) in Channel::all(settings) {
+            let what = kind.name();
+            let probed = match channel {
+                Ok(channel) => channel.probe().await,
+                Err(error) => Err(error),
+            };
+            findings.push(match probed {
+                Ok(text) => ok(what, text),
+                Err(error) => fail(what, error, None),
+            });
+        }
+    }
+    if findings.is_empty() {
+        findings.push(warn("alerts", "nobody is told: `to` and `url` are empty".to_owned()));
+    }
+    findings
 }
 
 /// Whether spool and state can be written, tried without leaving anything behind.

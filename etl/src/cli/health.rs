@@ -60,5 +60,5 @@ async fn ask(url: &str) -> Result<(bool, String), String> {
         Request::get(url).body(Full::new(Bytes::new())).map_err(|error| error.to_string())?;
     let (head, body) = client.send(request).await.map_err(|error| error.to_string())?.into_parts();
     let body = read_body(body, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
-    Ok((head.status == http::StatusCode::OK, printable(&body, ANSWER_BYTES_MAX)))
+    Ok((head.status == http::StatusCode::OK, printable(body.trim_ascii(), ANSWER_BYTES_MAX)))
 }

@@ -2,18 +2,16 @@
 //! Looks at file names and a few kilobytes each; nothing is parsed or checked,
 //! so that a broken pipeline file never breaks the first screen.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::manage::find::name_in;
+use crate::schedule::pipeline_files;
 use crate::telemetry::figures::{bytes, count, counted, one_line};
 use crate::telemetry::{Terminal, Tone};
 
 const SHOWN_MAX: usize = 8;
 /// Directories with more YAML files than this are not pipelines' homes.
 const LOOKED_AT_MAX: usize = 500;
-/// `name:` and `source:` stand near the top.
-const READ_MAX: u64 = 64 * 1024;
 
 const COMMANDS: [(&str, &str); 5] = [
     ("etl demo", "see it work; needs nothing"),
@@ -63,7 +61,7 @@ pub struct SpoolHere {
     pub bytes: u64,
 }
 
-/// Finds pipeline files in `directory` and its `fixtures/pipelines`; `last_run`
+/// Finds pipeline files in `directory`, its `pipelines` and `fixtures/pipelines`; `last_run`
 /// is asked with each pipeline's name. What cannot be read is not shown.
 #[must_use]
 pub fn look(
@@ -72,9 +70,11 @@ pub fn look(
     last_run: impl Fn(&str) -> Option<LastRun>,
 ) -> Here {
     let mut pipelines = Vec::new();
-    for place in ["", "fixtures/pipelines"] {
-        for path in yaml_files(&directory.join(place)) {
-            let Some(name) = pipeline_name(&path) else { continue };
+    let here = [directory.to_owned(), directory.join("fixtures/pipelines")];
+    let kept = pipeline_files(&directory.join("pipelines")).unwrap_or_default();
+    for files in here.iter().map(|place| yaml_files(place)).chain([kept]) {
+        for path in files {
+            let Some(name) = name_in(&path) else { continue };
             let last_run = last_run(&name);
             let path = path.strip_prefix(directory).unwrap_or(&path).to_owned();
             pipelines.push(PipelineHere { path, name, last_run });
@@ -136,23 +136,6 @@ fn yaml_files(directory: &Path) -> Vec<PathBuf> {
         .collect::<Vec<_>>();
     files.sort_by_key(|path| (!path.ends_with("pipeline.yaml"), path.clone()));
     files
-}
-
-/// The pipeline's name, or `None` when the file is none: no `source:` at its top level.
-fn pipeline_name(path: &Path) -> Option<String> {
-    let mut head = Vec::new();
-    // Not a directory or a pipe that merely is called `.yaml`.
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    File::open(path).ok()?.take(READ_MAX).read_to_end(&mut head).ok()?;
-    let head = String::from_utf8_lossy(&head);
-    head.lines().find(|line| line.starts_with("source:"))?;
-    let named = head.lines().find_map(|line| line.strip_prefix("name:"));
-    let named =
-        named.map(|name| name.split(" #").next().unwrap_or("").trim().trim_matches(['"', '\'']));
-    match named {
-        Some(name) if !name.is_empty() => Some(name.to_owned()),
-        _ => Some(path.file_stem()?.to_string_lossy().into_owned()),
-    }
 }
 
 #[cfg(test)]

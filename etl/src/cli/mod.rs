@@ -8,6 +8,7 @@ pub mod doctor;
 mod health;
 mod home;
 mod limits;
+mod manage;
 pub mod run;
 mod runs;
 pub mod schema;
@@ -38,6 +39,7 @@ pub fn main() -> Exit {
     match cli.command {
         None => home(),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Manage(command)) => manage::run(&command),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),

@@ -11,8 +11,10 @@ use tokio::runtime::Runtime;
 
 use super::args::{LogArgs, RunArgs};
 use super::{limits, signals};
+use crate::alerts;
 use crate::config::{self, Loaded, Pipeline};
 use crate::exit::Exit;
+use crate::history::RunRecord;
 use crate::load::targets;
 use crate::pipeline::{Run, RunEnd, StartError, conclude};
 use crate::stop::{StopHandle, stop_signal};
@@ -20,7 +22,7 @@ use crate::telemetry::display::Display;
 use crate::telemetry::figures::one_line;
 use crate::telemetry::logs::{self, LogGuard, LogOptions};
 use crate::telemetry::profile::{self, Profiler};
-use crate::telemetry::{RunFiles, RunHeader, RunResult, Terminal, Watch, report};
+use crate::telemetry::{LogLimits, RunFiles, RunHeader, RunResult, Terminal, Watch, report};
 
 /// Runs the pipeline of `args` once.
 #[must_use]
@@ -80,6 +82,11 @@ impl Session {
     pub(super) fn start(options: &LogArgs) -> Result<Session, Exit> {
         let log = logs::start(&LogOptions {
             file: options.log_file.clone(),
+            limits: LogLimits {
+                size: options.log_max_size,
+                age: options.log_max_age,
+                keep: options.log_keep,
+            },
             json: options.log_json,
             verbosity: options.verbose,
             quiet: options.quiet,
@@ -106,20 +113,30 @@ impl Session {
         let home = data_dir.join(&pipeline.name);
         let profiler = how.profiled.then(|| start_profile(&home)).flatten();
         let (stop_handle, stop) = stop_signal();
-        let run = Run::prepare(pipeline.clone(), data_dir, how.fresh, &stop, &stop_handle)
-            .map_err(|error| refuse_start(&error))?;
+        let run = Run::prepare(pipeline.clone(), data_dir, how.fresh, &stop, &stop_handle);
+        let run = match run {
+            Ok(run) => run,
+            Err(error) => {
+                alerts::not_begun(pipeline, data_dir, &error.to_string()).await;
+                return Err(refuse_start(&error));
+            }
+        };
         for notice in run.notices() {
             say(&one_line(notice));
         }
         targets::note(loaded, data_dir);
         let work = Work {
             run_id: run.run_id.clone(),
-            fleet: pipeline.extract.is_some(),
+            fleet: pipeline.extract.is_some() || pipeline.source.sql.is_some(),
             watch: Arc::new(run.watch()),
             end: Box::pin(run.finish()),
             keep_runs: how.keep_runs,
         };
-        self.see_through(pipeline, data_dir, work, stop_handle, profiler).await
+        let (result, record) =
+            self.see_through(pipeline, data_dir, work, stop_handle, profiler).await?;
+        let stopped = matches!(result.exit(), Exit::Interrupted | Exit::Terminated);
+        alerts::after_run(pipeline, data_dir, Some(&record), stopped).await;
+        Ok(result)
     }
 
     /// Brings `work` to its end, with display, signals and history.
@@ -130,7 +147,7 @@ impl Session {
         work: Work,
         stop_handle: StopHandle,
         profiler: Option<Profiler>,
-    ) -> Result<RunResult, Exit> {
+    ) -> Result<(RunResult, RunRecord), Exit> {
         let Work { run_id, fleet, watch, end, keep_runs } = work;
         let header = RunHeader {
             pipeline: pipeline.name.clone(),
@@ -162,9 +179,9 @@ impl Session {
             log: self.log.file().map(Path::to_owned),
             profile: profiler.and_then(finish_profile),
         };
-        let (result, _) = conclude(pipeline, data_dir, end, asked.cause(), files, keep_runs);
-        result.warnings.iter().for_each(|warning| say(warning));
-        Ok(result)
+        let ended = conclude(pipeline, data_dir, end, asked.cause(), files, keep_runs);
+        ended.0.warnings.iter().for_each(|warning| say(warning));
+        Ok(ended)
     }
 
     /// Prints what a run came to: results on stdout.

@@ -49,7 +49,11 @@ fn gather(data_dir: &Path, pipeline: Option<&str>) -> std::io::Result<Vec<RunRec
     let mut runs = Vec::new();
     let Ok(entries) = std::fs::read_dir(data_dir) else { return Ok(runs) };
     for entry in entries {
-        if let Some(name) = entry?.file_name().to_str() {
+        let entry = entry?;
+        // Of a server there is more than pipelines' directories.
+        if entry.path().is_dir()
+            && let Some(name) = entry.file_name().to_str()
+        {
             runs.extend(history::read(data_dir, name)?);
         }
     }
@@ -86,7 +90,7 @@ fn table(runs: &[RunRecord], named: bool, now: u64) -> String {
 }
 
 /// Columns side by side; from `numbers` on they are aligned to the right.
-fn aligned(rows: &[Vec<String>], numbers: usize) -> String {
+pub(super) fn aligned(rows: &[Vec<String>], numbers: usize) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();

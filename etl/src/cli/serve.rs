@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::args::ServeArgs;
 use super::run::{Session, refuse, say};
 use super::{limits, signals};
-use crate::admin;
+use crate::admin::{self, control};
 use crate::exit::Exit;
 use crate::schedule::{LoadedFiles, Scheduler, Settings, load_all};
 use crate::stop::stop_signal;
@@ -46,6 +46,13 @@ async fn serve(args: &ServeArgs, loaded: LoadedFiles) -> Result<Exit, Exit> {
     if let Some(warning) = limits::raise_open_files(sockets) {
         tracing::warn!("{warning}");
     }
+    let socket = match control::bind(&args.data_dir) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            say(&format!("warning: etl start and etl stop cannot reach this server: {error}"));
+            None
+        }
+    };
     let (stop_handle, stop) = stop_signal();
     let in_flight = Arc::new(std::sync::OnceLock::<Arc<Scheduler>>::new());
     let counting = in_flight.clone();
@@ -77,9 +84,16 @@ async fn serve(args: &ServeArgs, loaded: LoadedFiles) -> Result<Exit, Exit> {
     };
     let scheduler = Scheduler::start(settings, loaded, stop);
     in_flight.get_or_init(|| scheduler.clone());
-    let answering = tokio::spawn(admin::serve(listener, scheduler.clone(), args.stuck_after.0));
+    let admin = admin::Admin::new(scheduler.clone(), args.stuck_after.0);
+    let answering = tokio::spawn(admin::serve(listener, admin.clone()));
+    let obeying = socket.map(|socket| tokio::spawn(control::serve(socket, admin)));
     let safe = scheduler.finished().await;
     answering.abort();
+    if let Some(obeying) = obeying {
+        obeying.abort();
+        // Its end is what removes the socket.
+        drop(obeying.await);
+    }
     if safe {
         say("stopped, everything safe");
         return Ok(Exit::Delivered);

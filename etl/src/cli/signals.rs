@@ -4,16 +4,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::pipeline;
+use crate::pipeline::{self, DRAIN_PATIENCE};
 use crate::stop::{StopHandle, Urgency};
 use crate::telemetry::Stop as StopCause;
-
-/// How long a polite stop may take.
-pub const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// SIGXFSZ: a write beyond RLIMIT_FSIZE. Its default action kills; handled, the
 /// write fails with EFBIG, which is an error like any other.

@@ -30,7 +30,7 @@ pub(crate) struct Server {
     pub sslmode: SslMode,
 }
 
-fn problem(message: &str, label: &'static str) -> Problem {
+pub(super) fn problem(message: &str, label: &'static str) -> Problem {
     Problem { message: message.to_owned(), label }
 }
 
@@ -57,13 +57,13 @@ impl Server {
 
 /// What a URL said; what it leaves open comes from the keys.
 #[derive(Debug, Default)]
-struct Said {
-    host: Option<String>,
-    port: Option<u16>,
-    user: Option<String>,
-    password: Option<Secret>,
-    database: Option<String>,
-    sslmode: Option<SslMode>,
+pub(super) struct Said {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) database: Option<String>,
+    pub(super) sslmode: Option<SslMode>,
 }
 
 impl DatabasePlace {
@@ -100,11 +100,16 @@ impl DatabasePlace {
 }
 
 /// What a key says; an empty text, as an unset variable leaves it, says nothing.
-fn given(text: &Option<String>) -> Option<String> {
+pub(super) fn given(text: &Option<String>) -> Option<String> {
     text.clone().filter(|text| !text.is_empty())
 }
 
 fn file(path: &str) -> Result<DatabasePlace, Problem> {
+    file_path(path).map(DatabasePlace::Sqlite)
+}
+
+/// What stands behind `sqlite:`.
+pub(super) fn file_path(path: &str) -> Result<PathBuf, Problem> {
     if path.is_empty() {
         return Err(problem("names no file", "as in sqlite:data.db"));
     }
@@ -114,32 +119,56 @@ fn file(path: &str) -> Result<DatabasePlace, Problem> {
             "a path, as in sqlite:data.db or sqlite:/var/lib/x.db",
         ));
     }
-    Ok(DatabasePlace::Sqlite(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 fn server(said: Said, load: &DatabaseLoad) -> Result<Server, Problem> {
-    let host = said.host.or_else(|| given(&load.host)).unwrap_or_else(|| "localhost".to_owned());
-    let user = said.user.or_else(|| given(&load.user)).unwrap_or_else(|| "postgres".to_owned());
-    let database = said.database.or_else(|| given(&load.database)).unwrap_or_else(|| user.clone());
-    let password = said.password.or_else(|| load.password.clone());
-    let mut server = Server {
-        host,
-        port: said.port.or(load.port).unwrap_or(5432),
-        user,
-        password: password.filter(|password| !password.expose().is_empty()),
-        database,
-        sslmode: SslMode::Prefer,
+    let keys = Said {
+        host: given(&load.host),
+        port: load.port,
+        user: given(&load.user),
+        password: load.password.clone(),
+        database: given(&load.database),
+        sslmode: load.sslmode,
     };
-    let by_host = if server.is_local() { SslMode::Prefer } else { SslMode::VerifyFull };
-    server.sslmode = said.sslmode.or(load.sslmode).unwrap_or(by_host);
-    if [&server.host, &server.user, &server.database].iter().any(|text| text.contains('\0')) {
-        return Err(problem("holds a NUL character", "remove it"));
+    said.or(keys).server("postgres", 5432)
+}
+
+impl Said {
+    /// What this leaves open as `keys` say.
+    pub(super) fn or(self, keys: Said) -> Said {
+        Said {
+            host: self.host.or(keys.host),
+            port: self.port.or(keys.port),
+            user: self.user.or(keys.user),
+            password: self.password.or(keys.password),
+            database: self.database.or(keys.database),
+            sslmode: self.sslmode.or(keys.sslmode),
+        }
     }
-    Ok(server)
+
+    /// The server, with `user` and `port` where nothing was said.
+    pub(super) fn server(self, user: &str, port: u16) -> Result<Server, Problem> {
+        let user = self.user.unwrap_or_else(|| user.to_owned());
+        let mut server = Server {
+            host: self.host.unwrap_or_else(|| "localhost".to_owned()),
+            port: self.port.unwrap_or(port),
+            password: self.password.filter(|password| !password.expose().is_empty()),
+            database: self.database.unwrap_or_else(|| user.clone()),
+            user,
+            sslmode: SslMode::Prefer,
+        };
+        let by_host = if server.is_local() { SslMode::Prefer } else { SslMode::VerifyFull };
+        server.sslmode = self.sslmode.unwrap_or(by_host);
+        if [&server.host, &server.user, &server.database].iter().any(|text| text.contains('\0')) {
+            return Err(problem("holds a NUL character", "remove it"));
+        }
+        Ok(server)
+    }
 }
 
 /// Reads what stands behind `postgres://`: `user:password@host:port/database?sslmode=…`.
-fn said(rest: &str) -> Result<Said, Problem> {
+pub(super) fn said(rest: &str) -> Result<Said, Problem> {
     let mut said = Said::default();
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));

@@ -9,6 +9,9 @@ use super::diagnostic::{Diagnostic, Place, Report};
 use super::document::{BYTES_MAX, read_bounded};
 use super::origin::{Extent, Kind, Text, Texts};
 
+/// Names the file with the variables, where a service manager keeps it elsewhere.
+const FILE_VARIABLE: &str = "ETL_ENV_FILE";
+
 /// Variables by name. Its `Debug` shows their number, never a value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -32,7 +35,8 @@ impl Environment {
     }
 
     /// The process's variables; where they are silent, `.env` beside the
-    /// pipeline's file, then `.env` in the working directory.
+    /// pipeline's file, then `.env` in the working directory, or in the place of
+    /// both the file that `ETL_ENV_FILE` names.
     ///
     /// # Errors
     /// A `.env` file that cannot be read or is malformed, naming its line.
@@ -42,13 +46,16 @@ impl Environment {
         environment.variables.extend(process.filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         }));
-        let beside =
-            pipeline.parent().map_or_else(|| PathBuf::from(".env"), |dir| dir.join(".env"));
-        let here = PathBuf::from(".env");
-        environment.add_file(&beside)?;
-        let same = beside.canonicalize().ok() == here.canonicalize().ok();
-        if !same {
-            environment.add_file(&here)?;
+        let mut files = env_files(pipeline);
+        if let [named] = files.as_slice()
+            && !named.exists()
+        {
+            let message = format!("{FILE_VARIABLE}: there is no file {}", named.display());
+            return Err(Report::single(Diagnostic::new(Place::Nowhere, message)));
+        }
+        files.dedup_by_key(|file| file.canonicalize().ok());
+        for file in &files {
+            environment.add_file(file)?;
         }
         Ok(environment)
     }
@@ -95,6 +102,16 @@ impl Environment {
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+}
+
+/// The files that a pipeline's variables come from, whether or not they are there: beside it
+/// and in the working directory, or the one that the process was told.
+pub(crate) fn env_files(pipeline: &Path) -> Vec<PathBuf> {
+    let told = std::env::var_os(FILE_VARIABLE).filter(|told| !told.is_empty());
+    match told {
+        Some(told) => vec![PathBuf::from(told)],
+        None => vec![pipeline.parent().unwrap_or(Path::new("")).join(".env"), ".env".into()],
     }
 }
 

@@ -187,8 +187,15 @@ fn resolve_paths(pipeline: &mut Pipeline, directory: &Path) {
     if let Some(csv) = &mut pipeline.source.csv {
         resolve(&mut csv.path);
     }
+    if let Some(alerts) = &mut pipeline.alerts {
+        alerts.email.iter_mut().flat_map(|it| &mut it.tls.ca).for_each(resolve);
+        alerts.webhook.iter_mut().flat_map(|it| &mut it.tls.ca).for_each(resolve);
+    }
     if let Some(rest) = &mut pipeline.source.rest {
         rest.tls.ca.iter_mut().for_each(resolve);
+    }
+    if let Some(sql) = &mut pipeline.source.sql {
+        sql.tls.ca.iter_mut().for_each(resolve);
     }
     if let Some(http) = pipeline.extract.as_mut().and_then(|extract| extract.http.as_mut()) {
         http.tls.ca.iter_mut().for_each(resolve);

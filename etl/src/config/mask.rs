@@ -2,7 +2,10 @@
 //! direction overrides are escaped, and long names are cut, so that printing a
 //! configuration error is always safe.
 
+use serde_json::Value as Json;
+
 use super::origin::Extent;
+use super::pipeline::Pipeline;
 
 /// What stands for a hidden value.
 pub(crate) const HIDDEN: &str = "***";
@@ -21,6 +24,40 @@ const SECRET_WORDS: [&str; 10] = [
     "apikey",
     "credential",
 ];
+
+/// The whole configuration with its defaults, fit to be shown: secrets are hidden, and so is
+/// what sounds like one, a password in an address, and an address' query.
+#[must_use]
+pub fn masked(pipeline: &Pipeline) -> Json {
+    // Serializing plain data to memory does not fail; secrets come as `(hidden)`.
+    let mut shown = serde_json::to_value(pipeline).unwrap_or_default();
+    hide(&mut shown);
+    shown
+}
+
+fn hide(value: &mut Json) {
+    match value {
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                match value {
+                    Json::String(text) if sounds_secret(key) && !text.is_empty() => {
+                        *text = "(hidden)".to_owned();
+                    }
+                    value => hide(value),
+                }
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(hide),
+        Json::String(text) => {
+            let mut ranges = hidden_ranges(text, 0, 0, &[]);
+            ranges.sort_unstable();
+            for (start, end) in ranges.into_iter().rev() {
+                text.replace_range(start..end, HIDDEN);
+            }
+        }
+        _ => {}
+    }
+}
 
 /// Whether a key's name says that its value is a secret; one slip of the finger is forgiven.
 pub(crate) fn sounds_secret(key: &str) -> bool {

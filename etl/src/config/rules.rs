@@ -1,9 +1,11 @@
 //! What the schema cannot say: rules over several keys, addresses, headers,
 //! schedules. A rule stays silent where one of its keys is already reported.
 
+mod alerts;
 mod database;
 mod files;
 mod rest;
+mod sql;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,8 +56,14 @@ impl Rules<'_> {
         if let Some(rest) = &pipeline.source.rest {
             self.rest(rest, pipeline.extract.is_some());
         }
+        if let Some(sql) = &pipeline.source.sql {
+            self.sql(sql, pipeline);
+        }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
+        }
+        if let Some(alerts) = &pipeline.alerts {
+            self.alerts(alerts);
         }
         self.steps(&pipeline.transform);
         let mut names = BTreeMap::new();

@@ -12,6 +12,8 @@ use super::{Environment, Report, from_str, load};
 const EVERY_KEY: &str = include_str!("tests/every-key.yaml");
 /// The same for a pipeline whose source is an API.
 const EVERY_REST_KEY: &str = include_str!("tests/every-rest-key.yaml");
+/// Every key that rows of shards know.
+const EVERY_SQL_KEY: &str = include_str!("tests/every-sql-key.yaml");
 
 fn refused(text: &str) -> Report {
     refused_with(text, &[], &Environment::empty())
@@ -191,6 +193,24 @@ fn every_key_of_the_schema_is_accepted() {
     let json = serde_json::to_string(&loaded.pipeline).unwrap();
     assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
     assert_eq!(loaded.secrets, 2);
+    let loaded = from_str("p.yaml", EVERY_SQL_KEY, &[], &Environment::empty()).unwrap();
+    let json = serde_json::to_string(&loaded.pipeline).unwrap();
+    assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
+    let shards = "postgres://me:every-key-secret-2@h/x?sslmode=require";
+    for (shards, secrets) in
+        [(shards.to_owned(), 1), (format!("['{shards}', '{}']", shards.replace("@h", "@g")), 2)]
+    {
+        let text = format!(
+            "name: x\nsource:\n  sql:\n    kind: postgres\n    shards: {shards}\n    tables: [{{ table: \
+             t, key: [id] }}]\nload:\n  - http: {{ url: 'https://h/' }}\n"
+        );
+        let loaded = from_str("p.yaml", &text, &[], &Environment::empty()).unwrap();
+        assert_eq!(loaded.secrets, secrets);
+        assert!(!serde_json::to_string(&loaded.pipeline).unwrap().contains("every-key-secret"));
+    }
+    let hosts = "name: x\nsource:\n  sql: { kind: postgres, shards: '${SHARDS:-}', hosts: '${HOSTS:-}', \
+                 tables: [{ table: t, key: [id] }] }\nload:\n  - http: { url: 'https://h/' }\n";
+    from_str("p.yaml", hosts, &[], &Environment::from_pairs([("HOSTS", "h")])).unwrap();
     for pagination in [
         "none",
         "link",

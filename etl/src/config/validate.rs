@@ -111,7 +111,10 @@ impl Walk<'_> {
             return self.constant(node, at);
         }
         if let Some(form) = form_of(node, resolved.schema) {
-            resolved = form;
+            resolved = Resolved { nullable: resolved.nullable || form.nullable, ..form };
+            if resolved.schema["writeOnly"] == true {
+                self.remember_secret(node, true);
+            }
         }
         let choices = choices(resolved.schema);
         if let (Value::Scalar(_), Some(key)) = (&node.value, resolved.schema["x-alone"].as_str()) {

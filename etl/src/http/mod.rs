@@ -13,6 +13,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+#[cfg(any(feature = "postgres", feature = "sqlserver"))]
+mod unverified;
 
 use std::time::Duration;
 
@@ -29,8 +31,10 @@ use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlserver"))]
 pub(crate) use self::tls::client_tls;
+#[cfg(any(feature = "postgres", feature = "sqlserver"))]
+pub(crate) use self::unverified::unverified_tls;
 use crate::config::{HttpVersion, Tls};
 
 /// How long a connection nobody uses is kept open. Long enough for the next batch

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::client::WantsClientCert;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion, WantsVerifier};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -49,13 +49,17 @@ impl TlsSettings {
     }
 }
 
-/// A client's settings for TLS without HTTP: `tls.ca`, or the system's authorities.
+/// A client's settings for TLS without HTTP, in these versions: `tls.ca`, or the system's
+/// authorities.
 ///
 /// # Errors
 /// When there is none to trust; the text says what to do.
-#[cfg(feature = "postgres")]
-pub(crate) fn client_tls(tls: &Tls) -> Result<ClientConfig, String> {
-    let builder = builder().map_err(|error| error.to_string())?;
+#[cfg(any(feature = "postgres", feature = "sqlserver"))]
+pub(crate) fn client_tls(
+    tls: &Tls,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig, String> {
+    let builder = builder_of(versions).map_err(|error| error.to_string())?;
     let trusting = match &tls.ca {
         Some(path) => {
             builder.with_root_certificates(read_roots(path).map_err(|error| error.to_string())?)
@@ -68,8 +72,14 @@ pub(crate) fn client_tls(tls: &Tls) -> Result<ClientConfig, String> {
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
+    builder_of(rustls::DEFAULT_VERSIONS)
+}
+
+fn builder_of(
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(provider).with_protocol_versions(versions)
 }
 
 /// Adds what ALPN offers: `h2` before `http/1.1`, or one of them alone.

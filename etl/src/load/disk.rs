@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::spool::Spool;
 
@@ -32,10 +33,10 @@ impl<T: Send + Sync + 'static> Disk<T> {
     ) -> io::Result<Disk<T>> {
         let (jobs, queue) = bounded::<Job<T>>(workers + THREADS_MAX);
         for number in 0..workers.clamp(1, THREADS_MAX) {
-            let (queue, place) = (queue.clone(), place.clone());
+            let (queue, place, span) = (queue.clone(), place.clone(), Span::current());
             std::thread::Builder::new()
                 .name(format!("{what}-{sink}-{number}"))
-                .spawn(move || queue.iter().for_each(|job| job(&place)))?;
+                .spawn(move || span.in_scope(|| queue.iter().for_each(|job| job(&place))))?;
         }
         Ok(Disk { jobs })
     }

@@ -39,6 +39,8 @@ pub mod targets;
 mod worker;
 
 pub use database::DatabaseSinkError;
+#[cfg(feature = "postgres")]
+pub(crate) use database::tls::Encryption;
 pub(crate) use delivery::unix_seconds;
 pub use files::FilesError;
 pub use http_sink::{HttpSink, HttpSinkError};

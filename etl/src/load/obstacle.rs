@@ -11,7 +11,7 @@ use crate::spool::{Room, Usage};
 pub fn obstacle(full: bool, room: Room, usage: &Usage, disk: Option<&str>) -> Option<String> {
     if let Some(trouble) = disk {
         return Some(format!(
-            "SPOOL TROUBLE: {trouble}; what is in memory stays there and goes out when the API takes it"
+            "SPOOL TROUBLE: {trouble}; what is in memory stays there and goes out when the sink takes it"
         ));
     }
     let shown = |bytes: u64| ByteSize(bytes).display().iec().to_string();
@@ -21,7 +21,7 @@ pub fn obstacle(full: bool, room: Room, usage: &Usage, disk: Option<&str>) -> Op
         Room::Full { used, max } => {
             let (used, max) = (shown(used), shown(max));
             let held = if usage.bytes > 0 {
-                "room comes as the API takes batches; or raise spool.max_bytes"
+                "room comes as the sink takes batches; or raise spool.max_bytes"
             } else {
                 "dead letters and damaged files fill it: stop, then etl spool discard --dead or \
                  --corrupt; or raise spool.max_bytes"

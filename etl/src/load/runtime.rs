@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender, bounded};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::disk::Disk;
 use super::gate::{Gate, GateView};
@@ -23,7 +24,7 @@ use crate::checkpoint::{Ticket, Tracker};
 use crate::config::{Load, SpoolMode};
 use crate::spool::{Room, Spool, Usage};
 use crate::stop::{Stop, StopHandle};
-use crate::telemetry::SinkBooks;
+use crate::telemetry::{SinkBooks, SinkKind};
 
 /// How often a full spool is looked at again.
 const ROOM_PAUSE: Duration = Duration::from_millis(200);
@@ -111,7 +112,7 @@ impl SinkRuntime {
         plan: ReplayPlan,
     ) -> std::io::Result<SinkRuntime> {
         let (spool, workers) = (Arc::new(spool), load.in_flight_max());
-        let books = SinkBooks::of(sink.is_database());
+        let books = SinkBooks::of(sink.kind() == SinkKind::Database);
         let parts = Arc::new(Parts {
             name: load.sink_name().to_owned(),
             sink,
@@ -143,7 +144,7 @@ impl SinkRuntime {
         let (live, live_out) = bounded((load.channel() / load.limits().records).max(1));
         let (replay_in, replay_out) = bounded(2);
         let mut tasks = start_workers(&parts, workers, &live_out, &replay_out);
-        tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in)));
+        tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in).in_current_span()));
         Ok(SinkRuntime {
             parts,
             live,
@@ -212,7 +213,8 @@ fn start_workers(
     (0..workers)
         .map(|label| {
             let label = u32::try_from(label).unwrap_or(u32::MAX);
-            tokio::spawn(worker::run(parts.clone(), label, live.clone(), replay.clone()))
+            let work = worker::run(parts.clone(), label, live.clone(), replay.clone());
+            tokio::spawn(work.in_current_span())
         })
         .collect()
 }
@@ -234,6 +236,17 @@ impl Outlet {
     /// Counts a record that an earlier process has settled in this sink.
     pub fn had_already(&self) {
         self.parts.books.already.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a record that is not for this sink.
+    pub fn goes_elsewhere(&self) {
+        self.parts.books.elsewhere.fetch_add(1, Relaxed);
+    }
+
+    /// The same way in for records that are numbered by themselves, from `start` on.
+    #[must_use]
+    pub fn lane(&self, start: u64) -> Outlet {
+        Outlet { tracker: Tracker::new(start), ..self.clone() }
     }
 
     /// The sink's name.
@@ -282,6 +295,12 @@ impl SinkView {
     #[must_use]
     pub fn target(&self) -> &str {
         self.parts.sink.target()
+    }
+
+    /// What kind of place it is.
+    #[must_use]
+    pub fn kind(&self) -> SinkKind {
+        self.parts.sink.kind()
     }
 
     /// What to change when the sink refuses with `status`.

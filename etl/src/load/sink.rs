@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::answer::Answer;
 use crate::batch::Payload;
+use crate::telemetry::SinkKind;
 
 /// A future that a sink gives back, boxed so that sinks can be told apart at run time.
 pub type Delivering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
@@ -66,10 +67,9 @@ pub trait Sink: std::fmt::Debug + Send + Sync + 'static {
     /// Asks without sending a record whether the place is there and would take one.
     fn probe(&self) -> Probing<'_>;
 
-    /// Whether it is a database: it is then asked for its health, and its batches are
-    /// counted as database writes.
-    fn is_database(&self) -> bool {
-        false
+    /// What kind of place it is.
+    fn kind(&self) -> SinkKind {
+        SinkKind::Api
     }
 
     /// What is asked, for messages, without secrets: `POST https://host/path`.

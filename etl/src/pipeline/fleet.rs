@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_channel::{Receiver, Sender, bounded};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, info, warn};
 
 use super::intake::{Intake, Workspace};
 use super::joined;
@@ -60,11 +60,13 @@ impl Fleet {
         let reader = self.clone();
         let source = source.clone();
         let handle = tokio::runtime::Handle::current();
-        let reading =
-            tokio::task::spawn_blocking(move || reader.read_inventory(&source, &targets, &handle));
+        let span = Span::current();
+        let reading = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| reader.read_inventory(&source, &targets, &handle))
+        });
         let mut polls = JoinSet::new();
         for _ in 0..workers.min(usize::try_from(total).unwrap_or(usize::MAX)).max(1) {
-            polls.spawn(self.clone().poll_targets(queue.clone()));
+            polls.spawn(self.clone().poll_targets(queue.clone()).in_current_span());
         }
         drop(queue);
         while let Some(ended) = polls.join_next().await {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::harvest::Harvest;
-use super::rejects::{Reject, Rejects};
+use super::rejects::{Reject, RejectSender};
 use crate::batch::{Batch, BatchBuilder, Payload, Rows};
 use crate::load::runtime::Outlet;
 use crate::telemetry::{Books, SinkInput};
@@ -17,9 +17,9 @@ use crate::transform::{Chain, Scratch, Verdict};
 /// Where extracted records enter the batches of all sinks.
 #[derive(Debug)]
 pub struct Intake {
-    chain: Chain,
+    chain: Arc<Chain>,
     books: Arc<Books>,
-    rejects: Rejects,
+    rejects: RejectSender,
     begin: Begin,
     inner: Mutex<Inner>,
 }
@@ -52,8 +52,6 @@ pub struct Inlet {
 #[derive(Debug)]
 #[must_use = "sealed batches must be sent"]
 pub struct Closed {
-    /// To be finished.
-    pub rejects: Rejects,
     /// To be sent once `cuts` are durable.
     pub sealed: Sealed,
     /// Per sink, where its last batch was cut off.
@@ -66,6 +64,8 @@ struct Inner {
     next_sequence: u64,
     numbered: Arc<AtomicU64>,
     sinks: Vec<Inlet>,
+    /// Sinks that get nothing of it.
+    elsewhere: Vec<Outlet>,
 }
 
 /// Batches that were sealed and must now be sent, each to its sink.
@@ -99,16 +99,32 @@ impl Intake {
     /// An intake into `sinks`, each with its builder.
     #[must_use]
     pub fn new(
-        chain: Chain,
+        chain: Arc<Chain>,
         books: Arc<Books>,
-        rejects: Rejects,
+        rejects: RejectSender,
         begin: Begin,
         sinks: Vec<Inlet>,
     ) -> Self {
         begin.numbered.store(begin.first, Release);
         let (next_sequence, numbered) = (begin.first, begin.numbered.clone());
-        let inner = Mutex::new(Inner { next_sequence, numbered, sinks });
+        let inner = Mutex::new(Inner { next_sequence, numbered, sinks, elsewhere: Vec::new() });
         Intake { chain, books, rejects, begin, inner }
+    }
+
+    /// An intake beside this one, with numbers and batches of its own, into the same
+    /// sinks; those `elsewhere` get nothing of it.
+    #[must_use]
+    pub fn beside(&self, begin: Begin, sinks: Vec<Inlet>, elsewhere: Vec<Outlet>) -> Intake {
+        let (chain, books) = (self.chain.clone(), self.books.clone());
+        let intake = Intake::new(chain, books, self.rejects.clone(), begin, sinks);
+        intake.inner().elsewhere = elsewhere;
+        intake
+    }
+
+    /// Every sink: what it gets, and where that goes in.
+    #[must_use]
+    pub fn outlets(&self) -> Vec<(SinkInput, Outlet)> {
+        self.inner().sinks.iter().map(|sink| (sink.input, sink.outlet.clone())).collect()
     }
 
     /// Takes in the records of one source position; what is sealed must be sent.
@@ -223,7 +239,7 @@ impl Intake {
 
     /// Seals everything that is left.
     pub fn close(self) -> Closed {
-        let Intake { rejects, inner, .. } = self;
+        let Intake { inner, .. } = self;
         let (mut sealed, mut cuts) = (Sealed::default(), Vec::new());
         let sinks = inner.into_inner().unwrap_or_else(PoisonError::into_inner).sinks;
         for (number, mut sink) in sinks.into_iter().enumerate() {
@@ -236,7 +252,7 @@ impl Intake {
                 sink.outlet.pass(&range);
             }
         }
-        Closed { rejects, sealed, cuts }
+        Closed { sealed, cuts }
     }
 
     /// Applies the transform to all rows, outside the lock.
@@ -291,6 +307,9 @@ impl Intake {
                 Some(Fate::Kept) => transformed.next(),
                 _ => None,
             };
+            if kept.is_some() {
+                inner.elsewhere.iter().for_each(Outlet::goes_elsewhere);
+            }
             for (number, sink) in inner.sinks.iter_mut().enumerate() {
                 let row = if sink.input == SinkInput::Raw { Some(raw) } else { kept };
                 match row {
@@ -314,6 +333,10 @@ impl Intake {
         let records = harvest.records() as u64;
         let first = inner.take_sequences(records);
         let (mut kinds, outline) = harvest.parts();
+        if !inner.elsewhere.is_empty() {
+            let kept = outline.of(SinkInput::Transformed).filter(|kept| *kept);
+            kept.for_each(|_| inner.elsewhere.iter().for_each(Outlet::goes_elsewhere));
+        }
         for (number, sink) in inner.sinks.iter_mut().enumerate() {
             let rows = kinds.of(sink.input);
             if rows.len() as u64 == records && first >= sink.start {

@@ -13,9 +13,10 @@ use tracing::{error, warn};
 
 use super::rejects::Flusher;
 use super::rest::RestOutcome;
+use super::sql::LaneProgress;
 use crate::checkpoint::{
-    FleetState, InputState, Place, Places, RestState, SettledTargets, State, Store, Targets,
-    Tracker,
+    FleetState, InputState, Place, Places, RestState, SettledTargets, SqlState, State, Store,
+    Targets, Tracker,
 };
 use crate::load::unix_seconds;
 use crate::source::rest::Spot;
@@ -48,6 +49,8 @@ pub(super) enum Progress {
     Fleet { settled: Arc<SettledTargets>, fleet: FleetState },
     /// The pages of an API.
     Rest { places: Arc<Places<Spot>>, outcome: Arc<RestOutcome>, rest: Box<RestState> },
+    /// The tables of shards.
+    Sql { lanes: Vec<Arc<LaneProgress>>, sql: Box<SqlState> },
 }
 
 /// A pipeline's state and where it is kept.
@@ -75,6 +78,7 @@ impl Kept {
             Progress::Rows { input, .. } => self.state.set_input(input.clone()),
             Progress::Fleet { fleet, .. } => self.state.fleet = Some(fleet.clone()),
             Progress::Rest { rest, .. } => self.state.rest = Some((**rest).clone()),
+            Progress::Sql { sql, .. } => self.state.sql = Some((**sql).clone()),
         }
         self.store.save_twice(&mut self.state)
     }
@@ -99,6 +103,20 @@ impl Keeper {
         self.rejects_written.set(all_written).ok();
     }
 
+    /// Makes durable, before anything is sent, that the pages of an API are not what the
+    /// run before knew of them: that answers to it do not hold for what sinks have now.
+    /// Blocks.
+    pub(super) fn forget_pages(&self) {
+        let mut kept = self.kept();
+        let Kept { store, state, unsaved } = &mut *kept;
+        let Some(rest) = state.rest.as_mut().filter(|rest| !rest.known.is_empty()) else { return };
+        rest.known.clear();
+        if let Err(error) = store.save_twice(state) {
+            warn!(%error, "could not write the checkpoint, trying again");
+            *unsaved = true;
+        }
+    }
+
     /// Writes down where batches were cut off, before they are sent: a resumed run
     /// must cut them off there too. Blocks.
     pub(super) fn cut(&self, cuts: &[(String, u64)]) -> Result<(), WriteError> {
@@ -108,20 +126,30 @@ impl Keeper {
         let mut kept = self.kept();
         let Kept { store, state, .. } = &mut *kept;
         let known = match &self.progress {
-            Progress::Nothing | Progress::Fleet { .. } => return Ok(()),
+            Progress::Nothing | Progress::Fleet { .. } | Progress::Sql { .. } => return Ok(()),
             Progress::Rows { input, .. } => {
                 let mut inputs = state.inputs.iter_mut();
                 inputs.find(|known| known.path == input.path).map(|known| &mut known.cuts)
             }
-            Progress::Rest { .. } => state.rest.as_mut().map(|known| &mut known.cuts),
+            Progress::Rest { .. } => state.rest.as_mut().map(|rest| {
+                rest.known.clear();
+                &mut rest.cuts
+            }),
         };
         if let Some(known) = known {
-            for (sink, end) in cuts {
-                let ends = known.entry(sink.clone()).or_default();
-                ends.push(*end);
-                ends.sort_unstable();
-                ends.dedup();
-            }
+            add_cuts(known, cuts);
+        }
+        store.save_twice(state)
+    }
+
+    /// As [`Keeper::cut`], for batches of one lane.
+    pub(super) fn cut_lane(&self, lane: &str, cuts: &[(String, u64)]) -> Result<(), WriteError> {
+        let mut kept = self.kept();
+        let Kept { store, state, .. } = &mut *kept;
+        let lanes = state.sql.as_mut().map(|sql| &mut sql.lanes);
+        match lanes.and_then(|lanes| lanes.get_mut(lane)) {
+            Some(lane) if !cuts.is_empty() => add_cuts(&mut lane.cuts, cuts),
+            _ => return Ok(()),
         }
         store.save_twice(state)
     }
@@ -136,6 +164,10 @@ impl Keeper {
         let numbered = self.numbered.load(Acquire);
         let marks: Vec<(&str, u64)> =
             self.sinks.iter().map(|(name, tracker)| (&**name, tracker.watermark())).collect();
+        let lane_marks: Vec<_> = match &self.progress {
+            Progress::Sql { lanes, .. } => lanes.iter().map(|lane| lane.marks()).collect(),
+            _ => Vec::new(),
+        };
         if !self.rejects_are_written() {
             return Ok(());
         }
@@ -145,7 +177,7 @@ impl Keeper {
         let before = kept.state.clone();
         let state = &mut kept.state;
         match &self.progress {
-            Progress::Nothing => {}
+            Progress::Nothing | Progress::Sql { .. } => {}
             Progress::Rows { places, input } => {
                 let known = state.inputs.iter_mut().find(|known| known.path == input.path);
                 let Some(known) = known else { return Ok(()) };
@@ -173,6 +205,17 @@ impl Keeper {
                 if before.rest.as_ref() != Some(&*rest) {
                     rest.seen = unix_seconds();
                 }
+            }
+        }
+        if let Progress::Sql { lanes, .. } = &self.progress {
+            let Some(sql) = &mut kept.state.sql else { return Ok(()) };
+            sql.finished = complete;
+            for (lane, marks) in lanes.iter().zip(&lane_marks) {
+                let Some(known) = sql.lanes.get_mut(&lane.name) else { continue };
+                sql.finished &= lane.note(marks.as_ref(), known);
+            }
+            if before.sql.as_ref() != Some(&*sql) {
+                sql.seen = unix_seconds();
             }
         }
         kept.unsaved |= kept.state != before;
@@ -241,6 +284,16 @@ fn advance<P: Clone>(
         }
     }
     cuts.retain(|_, cuts| !cuts.is_empty());
+}
+
+/// Adds ends of batches to those that are known.
+fn add_cuts(known: &mut BTreeMap<String, Vec<u64>>, cuts: &[(String, u64)]) {
+    for (sink, end) in cuts {
+        let ends = known.entry(sink.clone()).or_default();
+        ends.push(*end);
+        ends.sort_unstable();
+        ends.dedup();
+    }
 }
 
 impl Clock {

@@ -14,6 +14,7 @@ mod rejects;
 mod replay;
 mod rest;
 mod rows;
+mod sql;
 mod start;
 mod watch;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tracing::{Span, info};
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::batch::{BatchBuilder, KeyContext};
 use crate::checkpoint::{Damage, State, Store};
@@ -44,6 +45,7 @@ use reading::{Reading, joined};
 use rejects::Rejects;
 pub use replay::{Replay, ReplayOrders};
 use rows::FileProgress;
+use sql::Connectors;
 pub use start::StartError;
 pub use watch::RunWatch;
 
@@ -59,6 +61,7 @@ pub struct Run {
     books: Arc<Books>,
     sinks: Vec<(SinkInput, SinkRuntime)>,
     chain: Chain,
+    connectors: Connectors,
     extractor: Option<Arc<Extractor>>,
     rejects: Rejects,
     progress: Arc<FileProgress>,
@@ -67,6 +70,8 @@ pub struct Run {
     notices: Vec<String>,
     stop: Stop,
     span: Span,
+    /// Its lines in the log name the pipeline.
+    log_span: Span,
 }
 
 /// What is left of a run.
@@ -105,6 +110,8 @@ impl Run {
         stop: &Stop,
         stop_handle: &StopHandle,
     ) -> Result<Run, StartError> {
+        let log_span = info_span!("run", pipeline = pipeline.name.as_str());
+        let _named = log_span.enter();
         let home = data_dir.join(&pipeline.name);
         let extractor = pipeline.extract.as_ref().map(Extractor::new).transpose()?.map(Arc::new);
         if let Some(extractor) = &extractor {
@@ -113,6 +120,7 @@ impl Run {
         if let Some(rest) = &pipeline.source.rest {
             RestClient::new(rest, None, Waits::new(Handle::current(), stop.clone()))?;
         }
+        let connectors = start::connectors(&pipeline, &home)?;
         // What is polled cannot be polled again for the same values: spool first.
         let polled = pipeline.is_polled();
         let mode = if polled { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
@@ -141,6 +149,7 @@ impl Run {
         }
         Ok(Run {
             chain,
+            connectors,
             rejects: Rejects::start(home.join("spool").join(REJECTED), options, stop.clone())?,
             run_id: plan.run_id.clone(),
             books: Arc::new(Books::default()),
@@ -153,6 +162,7 @@ impl Run {
             kept,
             notices,
             span,
+            log_span: log_span.clone(),
         })
     }
 
@@ -171,9 +181,15 @@ impl Run {
 
     /// Runs to the end, or until asked to stop.
     pub async fn finish(self) -> RunEnd {
+        let log_span = self.log_span.clone();
+        self.bring_to_end().instrument(log_span).await
+    }
+
+    async fn bring_to_end(self) -> RunEnd {
         let began = Instant::now();
         info!(pipeline = self.pipeline.name, run_id = &*self.run_id, "run begins");
-        let Run { pipeline, run_id, books, sinks, chain, extractor, rejects, .. } = self;
+        let Run { pipeline, run_id, books, sinks, chain, connectors, extractor, rejects, .. } =
+            self;
         let (mut plan, progress, stop, span) = (self.plan, self.progress, self.stop, self.span);
         let trackers = sinks
             .iter()
@@ -186,14 +202,23 @@ impl Run {
         let keeper = Arc::new(keeper);
         let clock = keeper.start_clock();
         let inlets = inlets(&pipeline, &plan, &sinks);
-        let intake =
-            Arc::new(Intake::new(chain, books.clone(), rejects, plan.begin.clone(), inlets));
-        let reading = Reading { extractor, books: books.clone(), progress, stop: stop.clone() };
+        let begin = plan.begin.clone();
+        let intake = Intake::new(Arc::new(chain), books.clone(), rejects.sender(), begin, inlets);
+        let intake = Arc::new(intake);
+        let reading = Reading {
+            extractor,
+            books: books.clone(),
+            progress,
+            stop: stop.clone(),
+            connectors,
+            run_id: run_id.clone(),
+            keeper: keeper.clone(),
+        };
         let read = reading.read(&pipeline, source, &intake).await;
         if let Err(error) = &read {
             tracing::error!(error, "the source could not be read to its end");
         }
-        let rejects_unwritten = close_intake(intake, &keeper).await;
+        let rejects_unwritten = close_intake(intake, rejects, &keeper).await;
         books.rejects_lost(rejects_unwritten);
         let mut views = Vec::new();
         let mut ends = Vec::new();
@@ -280,7 +305,7 @@ fn inlets(pipeline: &Pipeline, plan: &Plan, sinks: &[(SinkInput, SinkRuntime)]) 
 }
 
 /// Sends what is left and waits for the rejects; gives those that were not written.
-async fn close_intake(mut intake: Arc<Intake>, keeper: &Arc<Keeper>) -> u64 {
+async fn close_intake(mut intake: Arc<Intake>, rejects: Rejects, keeper: &Arc<Keeper>) -> u64 {
     // The source's tasks are over; a last handle may be on its way out.
     let intake = loop {
         match Arc::try_unwrap(intake) {
@@ -289,7 +314,7 @@ async fn close_intake(mut intake: Arc<Intake>, keeper: &Arc<Keeper>) -> u64 {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
-    let Closed { rejects, sealed, cuts } = intake.close();
+    let Closed { sealed, cuts } = intake.close();
     let keeper_too = keeper.clone();
     let cut = tokio::task::spawn_blocking(move || keeper_too.cut(&cuts)).await;
     if let Ok(Err(error)) = cut {
@@ -325,6 +350,9 @@ fn build_sink(load: &Load, home: &SinkHome<'_>) -> Result<Arc<dyn Sink>, StartEr
     load::build(load, home)
         .map_err(|source| StartError::Sink { sink: load.sink_name().to_owned(), source })
 }
+
+/// How long a polite stop may take.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the run to end in an orderly way, and at once when that takes too long.
 pub async fn drain(stop: &StopHandle, patience: Duration) {

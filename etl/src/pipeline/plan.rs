@@ -4,6 +4,7 @@
 mod data;
 mod fleet;
 mod rest;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::intake::Begin;
 use super::keeper::Progress;
 use super::rest::{RestOutcome, RestRun};
 use super::rows::DataFile;
+use super::sql::SqlRun;
 use crate::batch::new_run_id;
 use crate::checkpoint::{SettledTargets, State, Targets};
 use crate::config::{Load, Pipeline};
@@ -20,6 +22,7 @@ use crate::source::SourceError;
 use data::plan_rows;
 use fleet::plan_fleet;
 use rest::plan_rest;
+use sql::plan_sql;
 
 /// What a run begins with.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub(super) enum Source {
     Fleet { targets: u64, done_before: Arc<Targets>, settled: Arc<SettledTargets> },
     /// The pages of an API.
     Rest(Box<RestRun>),
+    /// The tables of shards.
+    Sql(Box<SqlRun>),
 }
 
 /// Names of the sinks, `raw` ones first.
@@ -65,6 +70,9 @@ impl Plan {
     pub(super) fn make(pipeline: &Pipeline, state: &State, fresh: bool) -> Plan {
         if let Some(rest) = &pipeline.source.rest {
             return plan_rest(pipeline, rest, state.rest.as_ref(), fresh);
+        }
+        if let Some(sql) = &pipeline.source.sql {
+            return plan_sql(pipeline, sql, state.sql.as_ref(), fresh);
         }
         let Some(csv) = &pipeline.source.csv else { return Plan::new(new_run_id()) };
         let planned = if pipeline.extract.is_some() {

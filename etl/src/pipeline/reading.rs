@@ -7,8 +7,10 @@ use tokio::sync::oneshot;
 
 use super::fleet::Fleet;
 use super::intake::Intake;
+use super::keeper::Keeper;
 use super::plan::Source;
 use super::rows::FileProgress;
+use super::sql::{Connectors, Shared};
 use crate::config::{Extract, Pipeline};
 use crate::extract::Extractor;
 use crate::source::SourceError;
@@ -24,6 +26,10 @@ pub(super) struct Reading {
     pub(super) books: Arc<Books>,
     pub(super) progress: Arc<FileProgress>,
     pub(super) stop: Stop,
+    /// What reaches the shards of an SQL source.
+    pub(super) connectors: Connectors,
+    pub(super) run_id: Arc<str>,
+    pub(super) keeper: Arc<Keeper>,
 }
 
 impl Reading {
@@ -45,7 +51,21 @@ impl Reading {
             // same batches.
             Source::Rest(run) => {
                 let Some(rest) = &pipeline.source.rest else { return Ok(true) };
-                run.read_on_thread(rest, intake.clone(), self.books, self.stop).await
+                let (keeper, books) = (self.keeper, self.books);
+                run.read_on_thread(rest, intake.clone(), keeper, books, self.stop).await
+            }
+            // The tables of shards too.
+            Source::Sql(run) => {
+                let shared = Shared {
+                    pipeline: Arc::new(pipeline.clone()),
+                    run_id: self.run_id,
+                    began: run.began.as_str().into(),
+                    intake: intake.clone(),
+                    keeper: self.keeper,
+                    books: self.books,
+                    stop: self.stop,
+                };
+                Ok(run.read(self.connectors, shared).await)
             }
             Source::Fleet { targets, done_before, settled } => {
                 let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =

@@ -51,6 +51,10 @@ pub struct Rejects {
     thread: JoinHandle<u64>,
 }
 
+/// Hands rejects to the thread.
+#[derive(Debug, Clone)]
+pub struct RejectSender(Sender<Job>);
+
 /// Asks whether rejects are written down.
 #[derive(Debug, Clone)]
 pub struct Flusher {
@@ -75,13 +79,10 @@ impl Rejects {
         Ok(Rejects { sender, alive, thread })
     }
 
-    /// Hands a reject to the thread; waits while too many wait for the disk.
-    pub async fn write(&self, reject: Reject) {
-        let mut job = Job::Write(reject);
-        while let Err(TrySendError::Full(back)) = self.sender.try_send(job) {
-            job = back;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    /// For handing rejects to the thread.
+    #[must_use]
+    pub fn sender(&self) -> RejectSender {
+        RejectSender(self.sender.clone())
     }
 
     /// For asking from elsewhere whether rejects are written down.
@@ -97,6 +98,17 @@ impl Rejects {
         // Fails only when the thread is gone, which joining tells.
         self.sender.send(Job::End).ok();
         self.thread.join().unwrap_or(u64::MAX)
+    }
+}
+
+impl RejectSender {
+    /// Hands a reject to the thread; waits while too many wait for the disk.
+    pub async fn write(&self, reject: Reject) {
+        let mut job = Job::Write(reject);
+        while let Err(TrySendError::Full(back)) = self.0.try_send(job) {
+            job = back;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
-use super::intake::{Intake, Workspace};
+use super::intake::{Intake, Sealed, Workspace};
+use super::keeper::Keeper;
 use crate::batch::Rows;
 use crate::checkpoint::{Place, Places, RestState};
 use crate::config::RestSource;
@@ -76,6 +77,7 @@ impl RestOutcome {
             (before, now) => now.or(before),
         };
         state.known.clone_from(&found.known);
+        state.known_by.clone_from(&state.run_id);
         state.cuts.clear();
     }
 
@@ -99,6 +101,7 @@ struct Reader<'a> {
     client: RestClient,
     pages: Pages,
     intake: &'a Intake,
+    keeper: &'a Keeper,
     conditional: bool,
     /// The page that is being read.
     page: Page,
@@ -125,6 +128,7 @@ impl RestRun {
         self,
         source: &RestSource,
         intake: Arc<Intake>,
+        keeper: Arc<Keeper>,
         books: Arc<Books>,
         stop: Stop,
     ) -> Result<bool, String> {
@@ -133,8 +137,9 @@ impl RestRun {
             .map_err(|error| error.to_string())?
             .counted_in(books);
         let conditional = source.asks_conditionally();
+        let span = tracing::Span::current();
         let reading = tokio::task::spawn_blocking(move || {
-            Reader::new(self, client, &intake, conditional).read()
+            span.in_scope(|| Reader::new(self, client, &intake, &keeper, conditional).read())
         });
         match reading.await {
             Ok(Ok(())) => Ok(true),
@@ -146,7 +151,13 @@ impl RestRun {
 }
 
 impl<'a> Reader<'a> {
-    fn new(run: RestRun, client: RestClient, intake: &'a Intake, conditional: bool) -> Self {
+    fn new(
+        run: RestRun,
+        client: RestClient,
+        intake: &'a Intake,
+        keeper: &'a Keeper,
+        conditional: bool,
+    ) -> Self {
         let pages = client.pages();
         let first = Page { ask: pages.first(), ..Page::default() };
         let begins = run.begins.clone().unwrap_or_else(|| first.clone());
@@ -154,6 +165,7 @@ impl<'a> Reader<'a> {
         Reader {
             pages,
             intake,
+            keeper,
             conditional,
             restart: begins,
             shown: page.first_record,
@@ -168,6 +180,15 @@ impl<'a> Reader<'a> {
             workspace: Workspace::default(),
             run,
             client,
+        }
+    }
+
+    /// Sends batches. Before the first one it is durable that the pages are not any more
+    /// what the run before has loaded.
+    fn send(&self, sealed: Sealed) {
+        if !sealed.is_empty() {
+            self.keeper.forget_pages();
+            self.client.waits().to_the_end(sealed.send());
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::harvest::Harvest;
 use super::intake::{Intake, Sealed, Workspace};
@@ -146,7 +147,7 @@ impl DataFile {
         });
         let mut working = JoinSet::new();
         for _ in 0..tasks.min(TASKS_MAX) {
-            working.spawn(reading.clone().work());
+            working.spawn(reading.clone().work().in_current_span());
         }
         let mut panicked = None;
         while let Some(ended) = working.join_next().await {

@@ -1,11 +1,15 @@
 //! Why a run did not begin, and what the shell is told about it.
 
+use std::path::Path;
+
+use super::sql::Connectors;
 use crate::checkpoint::StoreError;
 use crate::config::Pipeline;
 use crate::extract::{Extractor, ExtractorError};
 use crate::load::SinkError;
 use crate::source::CsvRows;
 use crate::source::rest::RestSetupError;
+use crate::source::sql::{self, SqlSetupError};
 use crate::spool::OpenError;
 
 /// Why a run did not begin. Nothing was read or sent.
@@ -33,6 +37,9 @@ pub enum StartError {
     /// The API's settings are unusable.
     #[error(transparent)]
     Rest(#[from] RestSetupError),
+    /// The shards' settings are unusable.
+    #[error(transparent)]
+    Sql(#[from] SqlSetupError),
     /// The extraction's address asks for a column that the inventory does not have.
     #[error(
         "extract.http.url asks for {{{column}}}, and {file} has no such column; it has: {known}"
@@ -57,6 +64,13 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("could not start a thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// What connects to each shard of an SQL source; connects to nothing.
+pub(super) fn connectors(pipeline: &Pipeline, home: &Path) -> Result<Connectors, SqlSetupError> {
+    let Some(source) = &pipeline.source.sql else { return Ok(Connectors::new()) };
+    let shards = sql::shards(source)?;
+    shards.iter().map(|shard| sql::connector(source, shard, home)).collect()
 }
 
 /// Refuses a pipeline whose inventory lacks a column that every poll would need.

@@ -89,6 +89,7 @@ fn health(view: &SinkView, books: &crate::telemetry::SinkSnapshot) -> SinkHealth
     let silent: Duration = now.saturating_duration_since(gate.heard_at);
     SinkHealth {
         name: view.name().to_owned(),
+        kind: view.kind(),
         p95_ms: gate.p95_ms,
         state,
         spool_bytes: view.usage().bytes,

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::config::env_files;
+
 /// A larger file is no pipeline; how large it is tells enough of its content.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -19,10 +21,10 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
             files.push(path.clone());
             continue;
         }
-        let found = yaml_files(path)
+        let found = pipeline_files(path)
             .map_err(|error| format!("cannot read directory {}: {error}", path.display()))?;
         if found.is_empty() {
-            return Err(format!("no *.yaml or *.yml in {}", path.display()));
+            return Err(format!("no *.yaml, *.yml or */pipeline.yaml in {}", path.display()));
         }
         files.extend(found);
     }
@@ -43,7 +45,7 @@ pub fn watched(paths: &[PathBuf], known: &Seen) -> io::Result<Seen> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let files = if directory { yaml_files(path)? } else { vec![path.clone()] };
+        let files = if directory { pipeline_files(path)? } else { vec![path.clone()] };
         for file in files {
             if let Some(look) = Look::at(&file, known.0.get(&file)) {
                 seen.0.insert(file, look);
@@ -53,14 +55,20 @@ pub fn watched(paths: &[PathBuf], known: &Seen) -> io::Result<Seen> {
     Ok(seen)
 }
 
-fn yaml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// The pipelines of a directory: its `*.yaml` and `*.yml`, and the `pipeline.yaml` of each
+/// directory in it, sorted.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn pipeline_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let is_yaml = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());
         matches!(extension, Some("yaml" | "yml")) && path.is_file()
     };
     let entries = std::fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
+    let in_it = |path: PathBuf| if path.is_dir() { path.join("pipeline.yaml") } else { path };
     let mut found: Vec<PathBuf> =
-        entries.into_iter().map(|entry| entry.path()).filter(is_yaml).collect();
+        entries.into_iter().map(|entry| in_it(entry.path())).filter(is_yaml).collect();
     found.sort();
     Ok(found)
 }
@@ -82,8 +90,11 @@ impl Look {
             Part::at(path, before.and_then(|look| look.parts[number].as_ref()))
         };
         let itself = part(file, 0)?;
-        let beside = file.parent().unwrap_or(Path::new("")).join(".env");
-        Some(Look { parts: [Some(itself), part(&beside, 1), part(Path::new(".env"), 2)] })
+        let variables = env_files(file);
+        let variables = |number: usize| variables.get(number).map(PathBuf::as_path);
+        let beside = variables(0).and_then(|path| part(path, 1));
+        let here = variables(1).and_then(|path| part(path, 2));
+        Some(Look { parts: [Some(itself), beside, here] })
     }
 
     /// Whether the content is the same, however often it was written.
@@ -167,5 +178,12 @@ mod tests {
         assert!(!with_env.0[&two].same_content(&first.0[&two]));
         fs::remove_file(&two).unwrap();
         assert_eq!(look(&with_env).0.len(), 1);
+        // A directory with a pipeline in it is one; others are not looked into.
+        for name in ["three/pipeline.yaml", "four/other.yaml"] {
+            fs::create_dir(directory.path().join(name).parent().unwrap()).unwrap();
+            fs::write(directory.path().join(name), "name: three").unwrap();
+        }
+        let files = look(&with_env).0.into_keys().collect::<Vec<_>>();
+        assert_eq!(files, [one, directory.path().join("three/pipeline.yaml")]);
     }
 }

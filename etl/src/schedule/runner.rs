@@ -14,8 +14,9 @@ use crate::config::Loaded;
 use crate::exit::Exit;
 use crate::history::RunRecord;
 use crate::load::targets;
-use crate::pipeline::{Run, StartError, conclude, not_begun};
+use crate::pipeline::{DRAIN_PATIENCE, Run, StartError, conclude, drain, not_begun};
 use crate::stop::{Stop, StopHandle, Urgency, stop_signal};
+use crate::telemetry;
 use crate::telemetry::figures::{count, one_line, short_id, span};
 use crate::telemetry::{RunFiles, RunResult, report};
 
@@ -36,7 +37,9 @@ pub(super) async fn run(scheduler: &Arc<Scheduler>, served: &Arc<Served>) {
             }
             return;
         }
-        if !matches!(exit, Exit::SourceUnavailable | Exit::Spooled | Exit::Internal) {
+        if served.stopped()
+            || !matches!(exit, Exit::SourceUnavailable | Exit::Spooled | Exit::Internal)
+        {
             return;
         }
         let settings = loaded.pipeline.run_retry.as_ref();
@@ -48,6 +51,7 @@ pub(super) async fn run(scheduler: &Arc<Scheduler>, served: &Arc<Served>) {
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = scheduler.stop.reached(Urgency::Drain) => return,
+            () = served.told_to_stop() => return,
         }
         served.note(|figures| figures.retries += 1);
     }
@@ -56,7 +60,7 @@ pub(super) async fn run(scheduler: &Arc<Scheduler>, served: &Arc<Served>) {
 /// One run, from its locks to its line in the history.
 async fn once(scheduler: &Arc<Scheduler>, served: &Arc<Served>, loaded: &Arc<Loaded>) -> Exit {
     let (stop_handle, stop) = stop_signal();
-    let passed_on = PassOn::start(scheduler.stop.clone(), stop_handle.clone());
+    let passed_on = PassOn::start(scheduler.stop.clone(), served.clone(), stop_handle.clone());
     let (scheduler_too, served_too) = (scheduler.clone(), served.clone());
     let spools = spawn_blocking(move || served_too.spools(scheduler_too.data_dir())).await;
     let run = match prepare(scheduler, loaded, &stop, &stop_handle).await {
@@ -74,6 +78,7 @@ async fn once(scheduler: &Arc<Scheduler>, served: &Arc<Served>, loaded: &Arc<Loa
     begins(served, &run, &spools.unwrap_or_default());
     let ended = tokio::spawn(run.finish()).await;
     drop(passed_on);
+    let told_to_stop = stop.asked() && served.stopped();
     let end = match ended {
         Ok(end) => end,
         Err(error) => {
@@ -84,7 +89,8 @@ async fn once(scheduler: &Arc<Scheduler>, served: &Arc<Served>, loaded: &Arc<Loa
     let (scheduler_too, loaded) = (scheduler.clone(), loaded.clone());
     let concluded = spawn_blocking(move || {
         let settings = &scheduler_too.settings;
-        let (files, asked) = (RunFiles::default(), (settings.asked)());
+        let ordered = told_to_stop.then_some(telemetry::Stop::Terminated);
+        let (files, asked) = (RunFiles::default(), (settings.asked)().or(ordered));
         conclude(&loaded.pipeline, &settings.data_dir, end, asked, files, settings.keep_runs)
     });
     match concluded.await {
@@ -179,12 +185,21 @@ fn over(scheduler: &Scheduler, served: &Served, result: &RunResult, record: RunR
     served.ended(Some(books), record);
 }
 
-/// Passes the server's stop on to one run.
+/// Passes the server's stop, or the pipeline's own, on to one run.
 struct PassOn(JoinHandle<()>);
 
 impl PassOn {
-    fn start(server: Stop, run: StopHandle) -> PassOn {
+    fn start(server: Stop, served: Arc<Served>, run: StopHandle) -> PassOn {
         PassOn(tokio::spawn(async move {
+            tokio::select! {
+                () = server.reached(Urgency::Drain) => {}
+                () = served.told_to_stop() => {
+                    tokio::select! {
+                        () = drain(&run, DRAIN_PATIENCE) => return,
+                        () = server.reached(Urgency::Drain) => {}
+                    }
+                }
+            }
             for urgency in [Urgency::Drain, Urgency::Now] {
                 server.reached(urgency).await;
                 run.ask(urgency);

@@ -12,7 +12,8 @@ use super::files::Seen;
 use super::reload::{ReloadState, Reloader};
 use super::served::Served;
 use super::timing::{Clock, Moment, Timing};
-use super::{expand, watched, worker};
+use super::{expand, orders, watched, worker};
+use crate::alerts::{self, Tally};
 use crate::config::{self, Loaded};
 use crate::history;
 use crate::stop::{Stop, Urgency};
@@ -42,7 +43,10 @@ pub struct Scheduler {
     served: Mutex<BTreeMap<String, Arc<Served>>>,
     workers: Mutex<JoinSet<()>>,
     reload: Mutex<ReloadState>,
+    /// One order at a time.
+    ordering: Mutex<()>,
     unsafe_end: AtomicBool,
+    alerts: Tally,
 }
 
 /// Pipelines as they were loaded, and the files as they were just before.
@@ -50,6 +54,17 @@ pub struct LoadedFiles {
     /// In the order of the command line.
     pub pipelines: Vec<Arc<Loaded>>,
     seen: Seen,
+}
+
+/// Why an order was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such pipeline here.
+    #[error("it is not served here")]
+    Unknown,
+    /// It would not outlive the process.
+    #[error("it cannot be noted in the state: {0}")]
+    Note(#[from] std::io::Error),
 }
 
 /// Loads every file of `paths`; two pipelines of one name are a mistake of the second.
@@ -97,7 +112,9 @@ impl Scheduler {
             served: Mutex::default(),
             workers: Mutex::default(),
             reload: Mutex::default(),
+            ordering: Mutex::default(),
             unsafe_end: AtomicBool::new(false),
+            alerts: Tally::default(),
         });
         let LoadedFiles { pipelines, seen } = loaded;
         let reloader = Reloader::new(scheduler.clone(), &pipelines, seen);
@@ -105,6 +122,7 @@ impl Scheduler {
             scheduler.serve(loaded);
         }
         tokio::spawn(reloader.follow());
+        tokio::spawn(alerts::watch(scheduler.clone(), scheduler.stop.clone()));
         scheduler
     }
 
@@ -120,10 +138,22 @@ impl Scheduler {
         self.lock_reload().clone()
     }
 
+    /// How much was told to people.
+    #[must_use]
+    pub fn alerts(&self) -> &Tally {
+        &self.alerts
+    }
+
     /// Where spools and state are kept.
     #[must_use]
     pub fn data_dir(&self) -> &std::path::Path {
         &self.settings.data_dir
+    }
+
+    /// The files and directories that are served.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.settings.paths
     }
 
     /// Now, by the clock that `timing` goes by.
@@ -136,6 +166,39 @@ impl Scheduler {
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stop.asked()
+    }
+
+    /// Lets no run of `name` begin any more and ends the one that is going on, now and
+    /// after every restart, until [`Scheduler::start_pipeline`]. Blocks.
+    ///
+    /// # Errors
+    /// When it is not served, or the order cannot be made durable.
+    pub fn stop_pipeline(&self, name: &str) -> Result<(), OrderError> {
+        let _alone = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = self.lock_served().get(name).cloned().ok_or(OrderError::Unknown)?;
+        orders::note_stop(&self.settings.data_dir, name)?;
+        tracing::info!(pipeline = name, "told to stop");
+        self.tell(&format!("{name}  told to stop"));
+        served.order(|orders| orders.stopped = true);
+        Ok(())
+    }
+
+    /// Puts the schedule of `name` in force and begins a run as soon as none is going on.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When it is not served, or the order cannot be made durable.
+    pub fn start_pipeline(&self, name: &str) -> Result<(), OrderError> {
+        let _alone = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = self.lock_served().get(name).cloned().ok_or(OrderError::Unknown)?;
+        orders::note_start(&self.settings.data_dir, name)?;
+        tracing::info!(pipeline = name, "told to start");
+        self.tell(&format!("{name}  told to start"));
+        served.order(|orders| {
+            orders.stopped = false;
+            orders.runs += 1;
+        });
+        Ok(())
     }
 
     /// Waits for the stop and for the end of every run; says whether everything is safe.
@@ -169,7 +232,11 @@ impl Scheduler {
         }
         let name = loaded.pipeline.name.clone();
         let past = history::read(&self.settings.data_dir, &name).unwrap_or_default();
-        let served = Arc::new(Served::new(loaded, &past));
+        let stopped = orders::is_stopped(&self.settings.data_dir, &name);
+        if stopped {
+            self.tell(&format!("{name}  is stopped; start it with: etl start {name}"));
+        }
+        let served = Arc::new(Served::new(loaded, &past, stopped));
         all.insert(name, served.clone());
         self.lock_workers().spawn(worker::work(self.clone(), served));
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::orders::Orders;
 use super::spools::{SinkSpool, Spools};
 use super::timing::Moment;
 use super::totals::{Durations, Totals, progress};
@@ -25,6 +26,7 @@ pub struct Served {
     pub name: String,
     /// None when it is served no more.
     config: watch::Sender<Option<Arc<Loaded>>>,
+    orders: watch::Sender<Orders>,
     inner: Mutex<Inner>,
     spools: Mutex<Spools>,
 }
@@ -46,6 +48,8 @@ pub enum Activity {
     },
     /// A run did not end well and is tried again.
     Retrying,
+    /// It was told to stop, and runs again when it is told to start.
+    Stopped,
     /// It has no schedule and has had its run.
     Ended,
 }
@@ -65,6 +69,8 @@ pub struct Figures {
     pub running: Option<BooksSnapshot>,
     /// The last run that is over, of an earlier process perhaps.
     pub last: Option<RunRecord>,
+    /// The last run that is over and will not be tried again.
+    pub settled: Option<RunRecord>,
     /// When the last run that ended well ended, Unix seconds.
     pub last_success: Option<u64>,
     /// How its sinks are, or were when the last run ended.
@@ -104,18 +110,21 @@ struct Current {
 }
 
 impl Served {
-    /// A pipeline to be served, with what is known of its past.
+    /// A pipeline to be served, with what is known of its past; `stopped` when it was told
+    /// to stop and not to start again.
     #[must_use]
-    pub fn new(loaded: Arc<Loaded>, past: &[RunRecord]) -> Served {
+    pub fn new(loaded: Arc<Loaded>, past: &[RunRecord], stopped: bool) -> Served {
         let good = past.iter().rev().find(|run| run.exit == 0);
         let figures = Figures {
             last: past.last().cloned(),
+            settled: past.last().cloned(),
             last_success: good.map(|run| run.began.saturating_add(run.seconds as u64)),
             ..Figures::default()
         };
         Served {
             name: loaded.pipeline.name.clone(),
             config: watch::Sender::new(Some(loaded)),
+            orders: watch::Sender::new(Orders { stopped, runs: 0 }),
             inner: Mutex::new(Inner { figures, run: None }),
             spools: Mutex::default(),
         }
@@ -135,6 +144,28 @@ impl Served {
     /// Sees changes of the configuration.
     pub(super) fn changes(&self) -> watch::Receiver<Option<Arc<Loaded>>> {
         self.config.subscribe()
+    }
+
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.orders.borrow().stopped
+    }
+
+    /// Waits until it is told to stop.
+    pub(super) async fn told_to_stop(&self) {
+        // The sender is this very value, so there is always one.
+        drop(self.orders.subscribe().wait_for(|orders| orders.stopped).await);
+    }
+
+    /// Orders something of it.
+    pub(super) fn order(&self, change: impl FnOnce(&mut Orders)) {
+        self.orders.send_modify(change);
+    }
+
+    /// Sees what is ordered.
+    pub(super) fn orders(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
     }
 
     /// Changes some of the figures.

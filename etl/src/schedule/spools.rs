@@ -32,6 +32,12 @@ pub(super) struct Spools {
     dead: BTreeMap<String, (u64, u64, u64)>,
 }
 
+/// What the spools of a pipeline hold now.
+#[must_use]
+pub fn spools_of(data_dir: &Path, pipeline: &str) -> BTreeMap<String, SinkSpool> {
+    Spools::default().look(data_dir, pipeline)
+}
+
 impl Spools {
     /// What the spools hold, looked at anew unless that was done a moment ago.
     pub(super) fn look(&mut self, data_dir: &Path, pipeline: &str) -> BTreeMap<String, SinkSpool> {

@@ -31,8 +31,10 @@ struct Worker {
 pub(super) async fn work(scheduler: Arc<Scheduler>, served: Arc<Served>) {
     let stop = scheduler.stop.clone();
     let mut changes = served.changes();
+    let mut orders = served.orders();
     let mut worker =
         Worker { scheduler, served, schedule: None, plan: None, running: None, queued: false };
+    let mut ordered_runs = orders.borrow_and_update().runs;
     match worker.served.loaded() {
         Some(loaded) => worker.configure(&loaded, true),
         None => changes.mark_changed(),
@@ -54,6 +56,11 @@ pub(super) async fn work(scheduler: Arc<Scheduler>, served: Arc<Served>) {
                         changes.mark_changed();
                     }
                 }
+            }
+            Ok(()) = orders.changed() => {
+                let orders = *orders.borrow_and_update();
+                worker.obey(orders.stopped, orders.runs != ordered_runs);
+                ordered_runs = orders.runs;
             }
             () = ended(&mut worker.running) => worker.running = None,
             () = tokio::time::sleep(wait) => {}
@@ -100,13 +107,41 @@ impl Worker {
             schedule.missed = Missed::Skip;
         }
         let plan = Plan::new(&pipeline.name, &schedule, timing, last, now);
-        if first && plan.missed > 0 {
+        let stopped = self.served.stopped();
+        if first && plan.missed > 0 && !stopped {
             let (missed, policy) = (plan.missed, schedule.missed);
             tracing::warn!(pipeline = pipeline.name, missed, ?policy, "runs were missed");
             self.served.note(|figures| figures.missed += missed);
         }
-        self.served.note(|figures| figures.due = plan.due());
+        self.served.note(|figures| figures.due = plan.due().filter(|_| !stopped));
         self.plan = Some(plan);
+    }
+
+    /// Does as it is told: nothing more, or a run now and then by the schedule again.
+    fn obey(&mut self, stopped: bool, run: bool) {
+        self.queued = run && !stopped;
+        self.pass_over();
+        let due = self.plan.as_ref().and_then(Plan::due);
+        self.served.note(|figures| {
+            figures.due = due.filter(|_| !stopped);
+            figures.queued = false;
+            figures.activity = match figures.activity {
+                Activity::Stopped if !stopped => Activity::Waiting,
+                Activity::Waiting | Activity::Ended if stopped => Activity::Stopped,
+                ref going_on => going_on.clone(),
+            };
+        });
+    }
+
+    /// Goes on to a due time that is to come: what fell due while it was stopped was not to be
+    /// run, and is not missed.
+    fn pass_over(&mut self) {
+        let now = self.now();
+        if let (Some(plan), Some(now)) = (&mut self.plan, now)
+            && plan.due().is_some_and(|due| due <= now)
+        {
+            plan.advance(now);
+        }
     }
 
     fn now(&self) -> Option<Moment> {
@@ -122,6 +157,14 @@ impl Worker {
     /// as the schedule says.
     fn begin_what_is_due(&mut self) {
         if self.served.loaded().is_none() || self.scheduler.stop.asked() {
+            return;
+        }
+        if self.served.stopped() {
+            self.queued = false;
+            self.pass_over();
+            if self.running.is_none() {
+                self.served.note(|figures| figures.activity = Activity::Stopped);
+            }
             return;
         }
         if let Some(now) = self.now()
@@ -182,8 +225,15 @@ impl Worker {
         let (scheduler, served) = (self.scheduler.clone(), self.served.clone());
         self.running = Some(tokio::spawn(async move {
             runner::run(&scheduler, &served).await;
-            let then = if scheduled { Activity::Waiting } else { Activity::Ended };
-            served.note(|figures| figures.activity = then);
+            let then = match scheduled {
+                _ if served.stopped() => Activity::Stopped,
+                true => Activity::Waiting,
+                false => Activity::Ended,
+            };
+            served.note(|figures| {
+                figures.activity = then;
+                figures.settled.clone_from(&figures.last);
+            });
         }));
     }
 

@@ -20,6 +20,7 @@ mod quoted;
 pub(crate) mod raw;
 mod records;
 pub mod rest;
+pub mod sql;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::dead::DEAD;
 use super::directory::Directory;
 use super::legacy;
 use super::listing::list;
-use super::lock::{Holder, Lock};
+use super::lock::{Holder, LOCK, Lock};
 use super::metadata::Attempts;
 use super::name::{Name, State, parse_dead};
 use super::quarantine::{CORRUPT, REASON};
@@ -103,6 +104,25 @@ pub fn sinks_of(data_dir: &Path, pipeline: &str) -> io::Result<Vec<SinkView>> {
         }
     }
     Ok(sinks)
+}
+
+/// The process that has the state of `pipeline` now, which is the one that runs it. Takes no
+/// lock, which would get into the way of a run that begins: it asks the kernel for its list.
+#[must_use]
+pub fn run_by(data_dir: &Path, pipeline: &str) -> Option<u32> {
+    let state = Directory::open(&data_dir.join(pipeline).join("state")).ok()?;
+    let holder = Holder::last(&state)?;
+    let inode = std::fs::metadata(state.path().join(LOCK)).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // `1: FLOCK  ADVISORY  WRITE 3422 fd:01:5112 0 EOF`
+    let held = locks.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let flock = fields.next() == Some("FLOCK");
+        let pid = fields.nth(2).and_then(|pid| pid.parse::<u32>().ok());
+        let file = fields.next().and_then(|place| place.rsplit(':').next()?.parse::<u64>().ok());
+        flock && pid == Some(holder.pid) && file == Some(inode)
+    });
+    held.then_some(holder.pid)
 }
 
 fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {

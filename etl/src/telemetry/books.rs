@@ -3,7 +3,7 @@
 //! filtered`; anything else is a bug and ends the run with 70.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Requests, RequestsSnapshot};
 use crate::batch::Outcome;
@@ -17,7 +17,8 @@ pub struct Books {
     pub rejected: AtomicU64,
     /// Records the user asked to drop.
     pub filtered: AtomicU64,
-    /// Source records to extract from (an inventory's appliances); 0 without `extract`.
+    /// Source records to extract from (an inventory's appliances), or shards of a
+    /// database; 0 without either.
     pub targets_total: AtomicU64,
     /// Targets whose extraction ended, well or not.
     pub targets_done: AtomicU64,
@@ -27,6 +28,7 @@ pub struct Books {
     pub targets_in_flight: AtomicU64,
     /// Requests to the source.
     pub requests: Requests,
+    targets_are: OnceLock<&'static str>,
     first_rejection: Mutex<Option<String>>,
     first_failure: Mutex<Option<String>>,
 }
@@ -40,6 +42,8 @@ pub struct SinkBooks {
     pub accepted: AtomicU64,
     /// Records read again that an earlier process had settled in this sink.
     pub already: AtomicU64,
+    /// Records of tables that go to other sinks.
+    pub elsewhere: AtomicU64,
     delivered: AtomicU64,
     spooled: AtomicU64,
     dead_lettered: AtomicU64,
@@ -116,6 +120,12 @@ impl Books {
         keep_first(&self.first_failure, what);
     }
 
+    /// Says what the targets are, in the plural.
+    pub fn targets_are(&self, word: &'static str) {
+        // Said once; a second word would be the same.
+        self.targets_are.set(word).ok();
+    }
+
     /// The counters now. While the run is going on they need not balance.
     #[must_use]
     pub fn snapshot(&self, sinks: &[(String, Arc<SinkBooks>, SinkInput)]) -> BooksSnapshot {
@@ -127,6 +137,7 @@ impl Books {
             targets_done: self.targets_done.load(Relaxed),
             targets_failed: self.targets_failed.load(Relaxed),
             targets_in_flight: self.targets_in_flight.load(Relaxed),
+            targets_are: self.targets_are.get().copied().unwrap_or_default(),
             requests: self.requests.snapshot(),
             first_rejection: kept(&self.first_rejection),
             first_failure: kept(&self.first_failure),
@@ -138,6 +149,7 @@ impl Books {
                     database: books.database,
                     accepted: books.accepted.load(Relaxed),
                     already: books.already.load(Relaxed),
+                    elsewhere: books.elsewhere.load(Relaxed),
                     delivered: books.delivered.load(Relaxed),
                     spooled: books.spooled.load(Relaxed),
                     dead_lettered: books.dead_lettered.load(Relaxed),
@@ -182,6 +194,8 @@ pub struct BooksSnapshot {
     pub targets_failed: u64,
     /// Calls in flight.
     pub targets_in_flight: u64,
+    /// What the targets are, in the plural; empty for appliances.
+    pub targets_are: &'static str,
     /// Requests to the source.
     pub requests: RequestsSnapshot,
     /// The first rejected record and why.
@@ -205,6 +219,8 @@ pub struct SinkSnapshot {
     pub accepted: u64,
     /// Records read again that an earlier process had settled in this sink.
     pub already: u64,
+    /// Records of tables that go to other sinks.
+    pub elsewhere: u64,
     /// Records the sink acknowledged.
     pub delivered: u64,
     /// Records of this run that are in the spool.
@@ -230,6 +246,12 @@ pub struct SinkSnapshot {
 }
 
 impl BooksSnapshot {
+    /// What the targets are, in the plural.
+    #[must_use]
+    pub fn targets_are(&self) -> &'static str {
+        if self.targets_are.is_empty() { "appliances" } else { self.targets_are }
+    }
+
     /// Records of `sink` that are in none of the columns; not 0 at the end of a
     /// run is a bug.
     #[must_use]
@@ -241,7 +263,10 @@ impl BooksSnapshot {
         };
         i128::from(self.extracted)
             - before_the_sink
-            - i128::from(if sink.input == SinkInput::Raw { 0 } else { sink.already })
+            - match sink.input {
+                SinkInput::Raw => 0,
+                SinkInput::Transformed => i128::from(sink.already) + i128::from(sink.elsewhere),
+            }
             - i128::from(sink.delivered)
             - i128::from(sink.spooled)
             - i128::from(sink.dead_lettered)

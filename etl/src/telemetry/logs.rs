@@ -2,9 +2,7 @@
 //! by a thread of their own, so that a slow disk or a stuck pipe never holds a
 //! record up; what had to be dropped for that is counted and said at the end.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -14,6 +12,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::Terminal;
 use super::display::AboveDisplay;
+use super::rotation::{LogLimits, Rotating};
 use super::traces;
 
 /// Lines that may wait for the disk: at 200 bytes each, 1.5 MiB, and as much again for the
@@ -27,6 +26,8 @@ const LIBRARIES: &str = ",hyper=info,hyper_util=info,h2=info,rustls=info,etl::tr
 pub struct LogOptions {
     /// The log file; appended to, readable by its owner only.
     pub file: PathBuf,
+    /// When it is moved out of the way.
+    pub limits: LogLimits,
     /// One JSON object a line, in the file and on stderr.
     pub json: bool,
     /// How often `-v` was given.
@@ -68,16 +69,14 @@ pub struct LogGuard {
 pub fn start(options: &LogOptions) -> Result<LogGuard, LogError> {
     let wanted = std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty());
     let stderr_filter = stderr_filter(options, wanted.as_deref())?;
-    let opened = open(&options.file);
-    let (subscriber, guard) = build(
-        options,
-        stderr_filter,
-        opened.as_ref().ok().and_then(|file| file.try_clone().ok()),
-        AboveDisplay,
-        Terminal::stderr(),
-    );
+    let (opened, error) = match Rotating::open(&options.file, options.limits) {
+        Ok(file) => (Some(file), None),
+        Err(error) => (None, Some(error)),
+    };
+    let (subscriber, guard) =
+        build(options, stderr_filter, opened, AboveDisplay, Terminal::stderr());
     tracing::subscriber::set_global_default(subscriber)?;
-    if let Err(error) = opened {
+    if let Some(error) = error {
         tracing::warn!(file = %options.file.display(), %error, "log file cannot be written, logging to stderr only");
     }
     if let Some(why) = &guard.no_traces {
@@ -131,17 +130,10 @@ fn stderr_filter(options: &LogOptions, wanted: Option<&str>) -> Result<EnvFilter
     EnvFilter::builder().parse(format!("{level}{LIBRARIES}"))
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory)?;
-    }
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-}
-
 fn build(
     options: &LogOptions,
     stderr_filter: EnvFilter,
-    file: Option<File>,
+    file: Option<Rotating>,
     stderr: impl Write + Send + 'static,
     terminal: Terminal,
 ) -> (impl tracing::Subscriber + Send + Sync, LogGuard) {
@@ -229,7 +221,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::{Arc, Mutex};
 
-    use super::{LogOptions, build, open, stderr_filter};
+    use super::{LogLimits, LogOptions, Rotating, build, stderr_filter};
+    use crate::config::{Size, Span};
     use crate::telemetry::Terminal;
 
     #[derive(Clone, Default)]
@@ -247,14 +240,16 @@ mod tests {
     }
 
     fn options(file: std::path::PathBuf) -> LogOptions {
-        LogOptions { file, json: false, verbosity: 0, quiet: false }
+        let age = Span(std::time::Duration::from_secs(3600));
+        let limits = LogLimits { size: Size(1 << 20), age, keep: 1 };
+        LogOptions { file, limits, json: false, verbosity: 0, quiet: false }
     }
 
     /// What one run of three events leaves in the file and on stderr.
     fn logged(options: &LogOptions, wanted: Option<&str>, terminal: Terminal) -> (String, String) {
         let stderr = Captured::default();
         let filter = stderr_filter(options, wanted).unwrap();
-        let file = open(&options.file).ok();
+        let file = Rotating::open(&options.file, options.limits).ok();
         let (subscriber, guard) = build(options, filter, file, stderr.clone(), terminal);
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!("sealed a batch");
@@ -316,7 +311,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("logs"), "a file is in the way").unwrap();
         let options = options(directory.path().join("logs/etl.log"));
-        assert!(open(&options.file).is_err());
+        assert!(Rotating::open(&options.file, options.limits).is_err());
         let (_, stderr) = logged(&options, None, Terminal::plain());
         assert!(stderr.contains("load failed, retrying"));
     }

@@ -99,10 +99,11 @@ impl Known {
 }
 
 fn outage(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> Vec<Line> {
+    let kind = sink.kind.title();
     let (title, why, you) = match &sink.state {
         SinkState::Up => return Vec::new(),
         SinkState::Down { since, why, tries, next_try_in, target } => (
-            format!("API DOWN  {}  for {}", named(frame, sink, target), running_span(*since)),
+            format!("{kind} DOWN  {}  for {}", named(frame, sink, target), running_span(*since)),
             format!(
                 "{}; {}, next in {}",
                 one_line(why),
@@ -112,7 +113,7 @@ fn outage(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> Vec<Line> {
             "nothing to do; Ctrl-C is safe".to_owned(),
         ),
         SinkState::Refused { status, remedy, target } => (
-            format!("API REFUSED US  {}", named(frame, sink, target)),
+            format!("{kind} REFUSED US  {}", named(frame, sink, target)),
             format!("answered {}; sending is paused", one_line(status)),
             format!("{}; the next run sends what is kept", one_line(remedy)),
         ),
@@ -136,13 +137,11 @@ fn back(frame: &Frame<'_>, sink: &SinkHealth, since: f64) -> Line {
     let spool = if sink.spool_bytes > 0 { "spool draining" } else { "spool empty" };
     let name =
         if frame.sinks.len() > 1 { format!("{}  ", one_line(&sink.name)) } else { String::new() };
-    Line::of(
-        Tone::Good,
-        format!("API BACK  {name}after {}   {spool}", span(whole_seconds(down_for))),
-    )
+    let (kind, down_for) = (sink.kind.title(), span(whole_seconds(down_for)));
+    Line::of(Tone::Good, format!("{kind} BACK  {name}after {down_for}   {spool}"))
 }
 
-/// What is safe, and where: the question anybody has when an API goes down.
+/// What is safe, and where: the question anybody has when a sink goes down.
 fn data(frame: &Frame<'_>, sink: &SinkHealth) -> String {
     let directory = sink.spool_dir.display();
     let safe = match spooled(frame, sink) {

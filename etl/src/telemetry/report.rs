@@ -60,10 +60,10 @@ pub fn outcome(result: &RunResult) -> String {
         "INCOMPLETE, the source failed".to_owned()
     } else if books.targets_failed > 0 {
         let (failed, total) = (count(books.targets_failed), count(books.targets_total));
-        format!("INCOMPLETE, {failed} of {total} appliances failed")
+        format!("INCOMPLETE, {failed} of {total} {} failed", books.targets_are())
     } else if result.targets_left() > 0 {
         let (left, total) = (count(result.targets_left()), count(books.targets_total));
-        format!("INCOMPLETE, {left} of {total} appliances not asked")
+        format!("INCOMPLETE, {left} of {total} {} not asked", books.targets_are())
     } else if result.still_spooled() > 0 {
         format!("FINISHED, {} STILL SPOOLED", count(result.still_spooled()))
     } else if unread > 0 {
@@ -97,7 +97,7 @@ fn headline(result: &RunResult, terminal: &Terminal) -> String {
 fn groups(result: &RunResult) -> Vec<(Option<String>, Vec<Row>)> {
     let mut before = Vec::new();
     if result.books.targets_total > 0 {
-        before.push(appliances(result));
+        before.push(targets(result));
     }
     before.push(row("extracted", result.books.extracted, ""));
     if let [sink] = result.books.sinks.as_slice() {
@@ -120,7 +120,7 @@ fn groups(result: &RunResult) -> Vec<(Option<String>, Vec<Row>)> {
     groups
 }
 
-fn appliances(result: &RunResult) -> Row {
+fn targets(result: &RunResult) -> Row {
     let books = &result.books;
     let mut hint = format!("failed {}", count(books.targets_failed));
     if books.targets_done < books.targets_total {
@@ -130,7 +130,7 @@ fn appliances(result: &RunResult) -> Row {
         hint = format!("{hint}   first: {}", one_line(first));
     }
     let tone = if books.targets_failed > 0 { Tone::Warn } else { Tone::Plain };
-    Row { label: "appliances", number: count(books.targets_total), hint, tone }
+    Row { label: books.targets_are(), number: count(books.targets_total), hint, tone }
 }
 
 fn kept_and_sent(result: &RunResult, sink: &SinkSnapshot) -> Vec<Row> {
@@ -154,6 +154,9 @@ fn kept_and_sent(result: &RunResult, sink: &SinkSnapshot) -> Vec<Row> {
     rows.push(row("dead-lettered", sink.dead_lettered, "needs you: etl spool ls --dead"));
     if sink.already > 0 {
         rows.push(row("had already", sink.already, "read again, and not sent again"));
+    }
+    if sink.elsewhere > 0 {
+        rows.push(row("elsewhere", sink.elsewhere, "of tables that go to other sinks"));
     }
     rows
 }

@@ -198,6 +198,14 @@ struct SinkSummary {
     replayed: u64,
     batches: u64,
     retries: u64,
+    /// Records of tables that go to other sinks.
+    #[serde(skip_serializing_if = "is_zero")]
+    elsewhere: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Sinks by name, in the order of the pipeline file.
@@ -214,6 +222,7 @@ impl Serialize for SinkSummaries<'_> {
                 replayed: sink.replayed,
                 batches: sink.batches,
                 retries: sink.retries,
+                elsewhere: sink.elsewhere,
             };
             map.serialize_entry(&sink.name, &summary)?;
         }

@@ -139,7 +139,8 @@ pub fn plain_line(frame: &Frame<'_>) -> Line {
 pub fn room(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> String {
     let free = sink.spool_max.saturating_sub(sink.spool_bytes);
     if free == 0 {
-        return format!("none of {}: intake waits until the API answers", bytes(sink.spool_max));
+        let (max, kind) = (bytes(sink.spool_max), sink.kind.word());
+        return format!("none of {max}: intake waits until the {kind} answers");
     }
     let space = format!("{} of {}", bytes(free), bytes(sink.spool_max));
     match lasts(frame, place, free) {
@@ -191,8 +192,11 @@ fn facts(frame: &Frame<'_>, with_bar: bool) -> Vec<Fact> {
 /// How far the source is: the first line, with the bar and the forecast.
 fn intake(frame: &Frame<'_>, with_bar: bool) -> Fact {
     let (books, fleet) = (frame.books, frame.header.fleet);
-    let (label, number) =
-        if fleet { ("appliances", books.targets_done) } else { ("extracted", books.extracted) };
+    let (label, number) = if fleet {
+        (books.targets_are(), books.targets_done)
+    } else {
+        ("extracted", books.extracted)
+    };
     let mut fact = Fact::new(label, number);
     let done = frame.progress.done;
     if let Some(total) = frame.progress.total.or(frame.header.source_total) {
@@ -267,7 +271,7 @@ fn trouble(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> Option<Line> {
     let name = one_line(&sink.name);
     match &sink.state {
         SinkState::Down { since, tries, next_try_in, .. } => {
-            let mut line = Line::of(Tone::Bad, "API DOWN");
+            let mut line = Line::of(Tone::Bad, format!("{} DOWN", sink.kind.title()));
             let tries = counted(u64::from(*tries), "try");
             let next = running_span(*next_try_in);
             let safe = counted(spooled(frame, sink), "record");
@@ -285,7 +289,7 @@ fn trouble(frame: &Frame<'_>, place: usize, sink: &SinkHealth) -> Option<Line> {
             Some(line)
         }
         SinkState::Refused { status, remedy, .. } => {
-            let mut line = Line::of(Tone::Bad, "API REFUSED US");
+            let mut line = Line::of(Tone::Bad, format!("{} REFUSED US", sink.kind.title()));
             line.push(
                 Tone::Plain,
                 format!("  {name}: {}   {}", one_line(status), one_line(remedy)),

@@ -39,11 +39,46 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
+/// What kind of place a sink is, as far as people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SinkKind {
+    /// An HTTP API.
+    #[default]
+    Api,
+    /// A database: it is asked for its health, and its batches are database writes.
+    Database,
+    /// Files on a disk of this machine, or one that it mounts.
+    Disk,
+    /// An object store.
+    Store,
+}
+
+impl SinkKind {
+    /// In the middle of a sentence: `until the API answers`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            SinkKind::Api => "API",
+            SinkKind::Database => "database",
+            SinkKind::Disk => "disk",
+            SinkKind::Store => "store",
+        }
+    }
+
+    /// At the head of a notice: `DATABASE`.
+    #[must_use]
+    pub fn title(self) -> String {
+        self.word().to_uppercase()
+    }
+}
+
 /// How one sink is doing now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SinkHealth {
     /// The sink's name.
     pub name: String,
+    /// What kind of place it is.
+    pub kind: SinkKind,
     /// 95 of 100 answers took at most this, in milliseconds; `None` before the first answers.
     pub p95_ms: Option<f64>,
     /// Whether it takes what it is given.

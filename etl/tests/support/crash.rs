@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -230,11 +230,15 @@ pub fn stored_by(server: &Server) -> Vec<(String, Vec<Bytes>)> {
 }
 
 /// How many of `batches` are not in the spool directory, or not whole.
+#[track_caller]
 pub fn missing_from(spool: &Path, batches: &[(String, Vec<Bytes>)]) -> usize {
-    let there: Sealed = files_of(spool)
-        .iter()
-        .filter_map(|path| Some((key_digits(path), read_records(path).ok()?)))
-        .collect();
+    let whole = |path: &PathBuf| match read_records(path) {
+        Ok(records) => Some((key_digits(path), records)),
+        // A disk that cannot be read says nothing about what is on it.
+        Err(error) if error.raw_os_error().is_some() => panic!("{}: {error}", path.display()),
+        Err(_) => None,
+    };
+    let there: Sealed = files_of(spool).iter().filter_map(whole).collect();
     batches.iter().filter(|(key, records)| there.get(key) != Some(records)).count()
 }
 

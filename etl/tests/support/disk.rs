@@ -53,12 +53,19 @@ impl Disk {
         self.mounted = true;
     }
 
+    /// Returns when nobody has the file system any more. A process in a mount namespace of
+    /// its own, as any other test may start, has a copy of every mount: what is mounted
+    /// again while such a copy lives is the file system that was cut off, not its disk.
     pub fn unmount(&mut self) {
         // What has just been killed may hold on for a moment.
         wait_until("the file system can be unmounted", || {
             privileged("umount").arg(&self.mount).output().unwrap().status.success()
         });
         self.mounted = false;
+        wait_until("no mount namespace holds the file system", || {
+            let attached = privileged("losetup").arg("--associated").arg(&self.image).output();
+            attached.unwrap().stdout.is_empty()
+        });
     }
 
     /// A process that cuts the power as soon as it is told to.
@@ -107,7 +114,7 @@ impl Drop for Disk {
 
 /// Why one of these tests may fail that has nothing to do with what it tests.
 pub const NEEDED: &str = "this needs root or sudo without a password (run it as root), a loop \
-    device, and the Debian packages e2fsprogs, mount and python3 (bash .ci/packages)";
+    device, and the Debian packages e2fsprogs, mount (mount, losetup) and python3 (bash .ci/packages)";
 
 /// `program` as root.
 pub fn privileged(program: &str) -> Command {

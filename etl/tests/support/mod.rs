@@ -283,9 +283,14 @@ fn load_settings(extra: &str) -> String {
     text
 }
 
-/// The `*.json.gz` files of a directory, sorted.
+/// The `*.json.gz` files of a directory, sorted; none where there is no directory.
+#[track_caller]
 pub fn files_of(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => panic!("{}: {error}", directory.display()),
+    };
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.to_string_lossy().ends_with(".json.gz"))

@@ -10,6 +10,7 @@ use super::super::args::ReplayArgs;
 use super::super::run::{Session, Work, refuse_start, say};
 use super::finish;
 use super::preview::{self, Preview};
+use crate::alerts;
 use crate::config::{self, Loaded};
 use crate::exit::Exit;
 use crate::history;
@@ -194,8 +195,10 @@ async fn send(
         end: Box::pin(replay.finish()),
         keep_runs: history::KEEP,
     };
-    let result =
+    let (result, _) =
         session.see_through(&loaded.pipeline, &args.data_dir, work, stop_handle, None).await?;
+    let stopped = matches!(result.exit(), Exit::Interrupted | Exit::Terminated);
+    alerts::after_run(&loaded.pipeline, &args.data_dir, None, stopped).await;
     session.show(&result, args.json);
     let left = dead.iter().filter(|file| file.path.exists()).count() as u64;
     if left > 0 {

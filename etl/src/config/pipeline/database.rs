@@ -78,6 +78,10 @@ pub struct DatabaseLoad {
     /// Columns by which `upsert` finds the row to replace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
+    /// With `upsert`: a row is overwritten only by one whose value in this column is not less,
+    /// so that what waited in a spool does not undo what came after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The column whose values `replace` replaces as a whole, once per run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,

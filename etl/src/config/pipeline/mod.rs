@@ -4,6 +4,7 @@
 //! Defaults are the numbers a careful operator would choose for a fleet of
 //! thousands; each is stated beside its key.
 
+mod alerts;
 mod columns;
 mod database;
 mod extract;
@@ -14,6 +15,7 @@ mod rest;
 mod schedule;
 mod secret;
 mod source;
+mod sql;
 mod step;
 
 use std::time::Duration;
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::Span;
 use crate::schedule::Timing;
+pub use alerts::{AlertEmail, AlertWebhook, Alerts, MailEncryption};
 pub use columns::{Column, ColumnType, Columns, Generated};
 pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
@@ -39,6 +42,7 @@ pub use rest::{
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
 pub use source::{CsvSource, Source};
+pub use sql::{ConnectRetry, CursorClock, Shards, SqlFields, SqlKind, SqlSource, SqlTable};
 pub use step::{
     Added, All, Cast, Concat, Constant, Dedupe, DedupeSettings, Flatten, Mask, Named, Step,
     Timestamp, TimestampFrom, Trim,
@@ -73,6 +77,9 @@ pub struct Pipeline {
     /// How `etl serve` tries a run again that did not end well. Absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_retry: Option<RunRetry>,
+    /// What is told when something needs people, by mail or to a webhook. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Alerts>,
     /// With `extract` or `source.rest`: a run that was cut short is resumed this long after
     /// it was last at work; later all is polled anew (default: the schedule's interval, at
     /// most a day; without one 10m).
@@ -117,8 +124,9 @@ impl Pipeline {
     #[must_use]
     pub fn sockets_max(&self) -> u64 {
         let extract = self.extract.as_ref().map_or(0, |extract| extract.workers);
+        let sql = self.source.sql.as_ref().map_or(0, SqlSource::connections_max);
         let loads: usize = self.raw.iter().chain(&self.load).map(Load::in_flight_max).sum();
-        (extract + loads) as u64
+        (extract + loads + sql) as u64
     }
 
     /// When it is due; none when it is run once.

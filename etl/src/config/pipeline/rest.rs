@@ -26,7 +26,8 @@ pub struct RestSource {
     /// Parameters added to the address, percent-encoded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, String>,
-    /// What a POST sends, as JSON.
+    /// What a POST sends, as JSON. A parameter below that begins with a slash is a place in
+    /// it, as in /variables/after: what stands there is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// How etl says who it is (default: none).
@@ -249,6 +250,13 @@ pub struct Incremental {
 }
 
 impl RestSource {
+    /// Whether a parameter is a place in the body of a POST, a JSON Pointer, and none of
+    /// the address.
+    #[must_use]
+    pub fn is_place_in_body(param: &str) -> bool {
+        param.starts_with('/')
+    }
+
     /// Whether pages are left out that have not changed; there is no such question in a POST.
     #[must_use]
     pub fn asks_conditionally(&self) -> bool {

@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rest::RestSource;
+use super::sql::SqlSource;
 
 /// Where records come from; exactly one kind is set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["csv"]}, {"required": ["rest"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["csv"]}, {"required": ["rest"]}, {"required": ["sql"]}]))]
 pub struct Source {
     /// A CSV file, plain or gzip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,6 +19,9 @@ pub struct Source {
     /// Records that an HTTP API hands out, page by page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<RestSource>,
+    /// Rows of tables or queries, out of one database or of many that look alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlSource>,
 }
 
 /// A CSV file as inventory (with `extract`) or as data.

@@ -168,6 +168,14 @@ impl Rules<'_> {
             self.fault(&[&key("mode"), &key("key"), at], &message, "as in key: [id]");
         }
         self.loaded_columns(&load.key, load, &key("key"));
+        if let Some(version) = &load.version {
+            if !upsert || load.key.contains(version) {
+                let message = format!("{}: version is for rows that upsert overwrites", shown(at));
+                let help = "set `mode: upsert`, and a column that is not part of `key`";
+                self.fault(&[&key("version")], &message, help);
+            }
+            self.loaded_columns(std::slice::from_ref(version), load, &key("version"));
+        }
         let replace = load.mode == WriteMode::Replace;
         if replace != load.partition.is_some() {
             let message = format!("{}: mode replace and `partition` go together", shown(at));

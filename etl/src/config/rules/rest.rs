@@ -1,10 +1,13 @@
 //! Rules of `source.rest`.
 
+use serde_json::value::RawValue;
+
 use super::super::address::{Address, check_header, sends_a_secret};
 use super::super::pipeline::{
     ApiKey, Auth, Incremental, Oauth2, Pagination, RestFormat, RestMethod, RestSource,
 };
 use super::Rules;
+use crate::source::raw::at;
 
 const AT: &str = "source.rest";
 const ALLOW: &str = "source.rest.allow_plain_token";
@@ -32,6 +35,8 @@ impl Rules<'_> {
         self.rest_pages(rest);
         if let Some(incremental) = &rest.incremental {
             self.incremental(incremental);
+            let place = format!("{AT}.incremental.param");
+            self.place_in_body(rest, &incremental.param, &place);
         }
         self.longer_than_nothing(&key("timeout"), rest.timeout);
         self.longer_than_nothing(&key("connect_timeout"), rest.connect_timeout);
@@ -176,10 +181,30 @@ impl Rules<'_> {
             }
         }
         for (name, param) in params {
+            let place = format!("{at}.{name}");
             if param.is_empty() {
-                let place = format!("{at}.{name}");
                 self.fault(&[&place], &format!("{place} is empty"), "a parameter's name");
             }
+            self.place_in_body(rest, param, &place);
+        }
+    }
+
+    /// A parameter that is a place in the body must be there to be replaced.
+    fn place_in_body(&mut self, rest: &RestSource, param: &str, place: &str) {
+        if !RestSource::is_place_in_body(param) {
+            return;
+        }
+        let Some(body) = &rest.body else {
+            let message = format!("{place} is a place in the body, and there is none");
+            let label = "set `method: POST` and `body`, or a parameter's name without a slash";
+            return self.fault(&[place], &message, label);
+        };
+        // A body that is not JSON is a fault of its own.
+        if let Ok(whole) = serde_json::from_str::<&RawValue>(body)
+            && at(whole, param).is_none()
+        {
+            let message = format!("{place}: nothing stands at {param} in source.rest.body");
+            self.fault(&[place], &message, "put a value there to be replaced, null for one");
         }
     }
 
@@ -260,6 +285,20 @@ mod tests {
             ),
             ("url: 'https://h/', pagination: { offset: { param: '' } }", "is empty"),
             ("url: 'https://h/', incremental: { field: a, param: b }", "not a JSON Pointer"),
+            (
+                "url: 'https://h/', pagination: { cursor: { pointer: /a, param: /after } }",
+                "is a place in the body, and there is none",
+            ),
+            (
+                "url: 'https://h/', method: POST, body: '{\"x\": null}', \
+                 pagination: { offset: { param: /x, limit_param: /y } }",
+                "nothing stands at /y in source.rest.body",
+            ),
+            (
+                "url: 'https://h/', method: POST, body: '{\"x\": null}', \
+                 incremental: { field: /a, param: /since }",
+                "nothing stands at /since",
+            ),
             ("url: 'https://h/', retry: { base: 31s }", "longer than the longest"),
             ("url: 'https://h/', timeout: 0s", "no time at all"),
             ("url: 'https://h/', max_body: 0B", "is zero"),

@@ -23,7 +23,7 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "postgres")]
-mod tls;
+pub(crate) mod tls;
 #[cfg(feature = "sqlite")]
 mod values;
 

@@ -13,7 +13,7 @@ use super::copy::{Encoded, encode};
 use super::link::{Deadlines, Link, Links};
 use super::outcome::{superseded, superseded_in_part, was_split};
 use super::partitions::{Claim, claim};
-use super::sql::{Dialect, Run, literal};
+use super::sql::{Dialect, Run, literal, quoted};
 use super::sqlstate::{Stage, classify};
 use super::table::{Table, no_column};
 use super::tls::Encryption;
@@ -22,6 +22,7 @@ use crate::config::{DatabaseLoad, Load, Secret, Server, WriteMode};
 use crate::http::printable;
 use crate::load::answer::{Answer, Failure};
 use crate::load::sink::{Delivering, Probe, Probing, Reach, Sink};
+use crate::telemetry::SinkKind;
 
 /// Bytes of rows handed to the connection at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -198,9 +199,11 @@ impl PostgresSink {
             self.table.loaded_names(),
             super::table::list(self.table.key.iter().map(String::as_str)),
         );
+        let version = self.table.version.as_deref().map(quoted);
+        let newest = version.map_or(String::new(), |name| format!("{name} DESC NULLS LAST, "));
         format!(
             "INSERT INTO {} ({names}) SELECT {names} FROM (SELECT DISTINCT ON ({key}) * \
-             FROM {INCOMING} ORDER BY {key}, \"etl:row\" DESC) AS latest {}; ",
+             FROM {INCOMING} ORDER BY {key}, {newest}\"etl:row\" DESC) AS latest {}; ",
             self.table.name,
             Dialect::Postgres.on_conflict(&self.table),
         )
@@ -347,8 +350,8 @@ const STARTING: &str =
     "start the database or correct its address; a run would keep everything in the spool";
 
 impl Sink for PostgresSink {
-    fn is_database(&self) -> bool {
-        true
+    fn kind(&self) -> SinkKind {
+        SinkKind::Database
     }
 
     fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {

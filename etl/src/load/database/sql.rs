@@ -161,7 +161,12 @@ impl Dialect {
         set.extend(
             now.map(|column| format!("{} = {}", quoted(&column.name), self.now(column.kind))),
         );
-        format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "))
+        let sql = format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "));
+        let Some(version) = &table.version else { return sql };
+        // The row that is there goes by the table's name without its schema.
+        let own = table.plain.rsplit('.').next().unwrap_or_default();
+        let (own, version) = (quoted(own), quoted(version));
+        format!("{sql} WHERE {own}.{version} IS NULL OR {own}.{version} <= EXCLUDED.{version}")
     }
 
     /// Notes that a run replaces a partition; changes a row only when this run is the
@@ -242,6 +247,14 @@ mod tests {
         assert_eq!(
             Dialect::Postgres.on_conflict(&one),
             "ON CONFLICT (\"a\") DO UPDATE SET \"b\" = EXCLUDED.\"b\""
+        );
+        let newer = with(json!({
+            "table": "s.t", "columns": columns, "mode": "upsert", "key": ["a"], "version": "b",
+        }));
+        assert_eq!(
+            Dialect::Postgres.on_conflict(&newer),
+            "ON CONFLICT (\"a\") DO UPDATE SET \"b\" = EXCLUDED.\"b\" \
+             WHERE \"t\".\"b\" IS NULL OR \"t\".\"b\" <= EXCLUDED.\"b\""
         );
     }
 }

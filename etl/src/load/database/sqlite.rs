@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{CWD, FileType, Mode};
 use tokio::sync::oneshot;
 
 use super::outcome::{superseded, superseded_in_part, was_split};
@@ -21,6 +22,7 @@ use crate::config::{DatabaseLoad, Layout, Load, WriteMode};
 use crate::http::printable;
 use crate::load::answer::{Answer, FailedRecord, Failure};
 use crate::load::sink::{Delivering, Probe, Probing, Reach, Sink};
+use crate::telemetry::SinkKind;
 
 /// Keys that one start forgets at most, so that it does not take long.
 const PRUNED_MAX: usize = 100_000;
@@ -134,8 +136,8 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
-    fn is_database(&self) -> bool {
-        true
+    fn kind(&self) -> SinkKind {
+        SinkKind::Database
     }
 
     fn deliver<'a>(&'a self, payload: &'a Payload) -> Delivering<'a> {
@@ -250,6 +252,7 @@ impl Store {
         if self.table.create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
             self.make_directory()?;
+            self.make_file();
         }
         let before = |error| Trouble::Database(Stage::Before, error);
         let connection = Connection::open_with_flags(&self.file, flags).map_err(before)?;
@@ -297,6 +300,15 @@ impl Store {
         let synced =
             std::fs::File::open(above.unwrap_or(Path::new("."))).and_then(|f| f.sync_all());
         synced.map_err(failed)
+    }
+
+    /// Makes the file where there is none, for its owner only. SQLite gives the same rights
+    /// to the files that it puts beside it, which hold records too. It is not opened for
+    /// that: closing it would take the locks away that another sink has on it by then.
+    fn make_file(&self) {
+        let mode = Mode::RUSR | Mode::WUSR;
+        // What cannot be made cannot be opened either, and SQLite says why.
+        rustix::fs::mknodat(CWD, &self.file, FileType::RegularFile, mode, 0).ok();
     }
 
     fn make_tables(&self, connection: &Connection) -> rusqlite::Result<()> {

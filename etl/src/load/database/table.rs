@@ -25,6 +25,8 @@ pub(super) struct Table {
     pub(super) indexes: Vec<Vec<String>>,
     pub(super) mode: WriteMode,
     pub(super) key: Vec<String>,
+    /// The column that says which of two rows with one key is newer.
+    pub(super) version: Option<String>,
     /// Which of the loaded columns tells the partition.
     pub(super) partition: Option<usize>,
     pub(super) extra: Extra,
@@ -99,6 +101,7 @@ impl Table {
             create: load.create,
             mode: load.mode,
             key: load.key.clone(),
+            version: load.version.clone(),
             extra: load.extra,
             empty_as_null: load.empty_as_null,
             ledger: quoted_name(ledger),

@@ -7,10 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -20,73 +18,24 @@ use crate::config::{SslMode, Tls};
 
 /// Encrypts connections.
 #[derive(Debug, Clone)]
-pub(super) struct Encryption(Arc<ClientConfig>);
+pub(crate) struct Encryption(Arc<ClientConfig>);
 
 impl Encryption {
-    pub(super) fn new(mode: SslMode, tls: &Tls) -> Result<Encryption, String> {
+    pub(crate) fn new(mode: SslMode, tls: &Tls) -> Result<Encryption, String> {
         let config = match mode {
-            SslMode::Prefer | SslMode::Require if tls.ca.is_none() => unverified()?,
+            SslMode::Prefer | SslMode::Require if tls.ca.is_none() => {
+                crate::http::unverified_tls(rustls::DEFAULT_VERSIONS)?
+            }
             // Nothing will be encrypted, so nothing needs to be trusted.
-            SslMode::Disable => unverified()?,
-            _ => crate::http::client_tls(tls)?,
+            SslMode::Disable => crate::http::unverified_tls(rustls::DEFAULT_VERSIONS)?,
+            _ => crate::http::client_tls(tls, rustls::DEFAULT_VERSIONS)?,
         };
         Ok(Encryption(Arc::new(config)))
     }
 }
 
-/// Encrypts without knowing for whom, as `sslmode=require` of libpq does.
-fn unverified() -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let any = Arc::new(AnyCertificate(provider));
-    Ok(builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth())
-}
-
-/// Takes any certificate; the signatures of the handshake must still be right.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// Encrypts one connection to a host.
-pub(super) struct ToHost {
+pub(crate) struct ToHost {
     config: Arc<ClientConfig>,
     host: ServerName<'static>,
 }
@@ -119,7 +68,7 @@ impl TlsConnect<Socket> for ToHost {
 }
 
 /// An encrypted connection.
-pub(super) struct Stream(Box<Encrypted<Socket>>);
+pub(crate) struct Stream(Box<Encrypted<Socket>>);
 
 impl TlsStream for Stream {
     fn channel_binding(&self) -> ChannelBinding {

@@ -28,6 +28,7 @@ use super::disk::Disk;
 use super::sink::{Delivering, Probe, Probing, Reach, Sink};
 use crate::batch::Payload;
 use crate::config::{Load, S3Settings};
+use crate::telemetry::SinkKind;
 
 /// Why a sink that writes files could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +222,14 @@ impl Sink for FilesSink {
                 Place::Bucket(bucket) => bucket.probe(self.timeout).await,
             }
         })
+    }
+
+    fn kind(&self) -> SinkKind {
+        match &*self.place {
+            Place::Local(_) => SinkKind::Disk,
+            #[cfg(feature = "s3")]
+            Place::Bucket(_) => SinkKind::Store,
+        }
     }
 
     fn target(&self) -> &str {

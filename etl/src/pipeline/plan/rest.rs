@@ -46,8 +46,10 @@ pub(super) fn plan_rest(
             crate::http::printable(high.text().as_bytes(), 60)
         ));
     }
-    let conditional =
-        same.filter(|known| rest.asks_conditionally() && known.finished && known.digest == digest);
+    // A run that was cut short before it sent anything leaves what the one before it knew.
+    let conditional = same.filter(|known| rest.asks_conditionally() && known.digest == digest);
+    let pages = conditional.map(|known| known.known.clone()).unwrap_or_default();
+    let known_by = conditional.map(loaded_by).unwrap_or_default();
     let places = |name: &str| -> Place<Spot> {
         resumed.and_then(|known| known.sinks.get(name).cloned()).unwrap_or_default()
     };
@@ -75,7 +77,8 @@ pub(super) fn plan_rest(
         cuts: resumed.map(|known| known.cuts.clone()).unwrap_or_default(),
         next_record: numbered,
         high: high.clone(),
-        known: Default::default(),
+        known: pages.clone(),
+        known_by: known_by.clone(),
     };
     let settled = Arc::new(Places::new(starts.len()));
     let run = RestRun {
@@ -84,8 +87,8 @@ pub(super) fn plan_rest(
         marks: marks.into(),
         numbered,
         since: high,
-        known: conditional.map(|known| known.known.clone()).unwrap_or_default(),
-        known_by: conditional.map(|known| known.run_id.clone()).unwrap_or_default(),
+        known: pages,
+        known_by,
         places: settled.clone(),
         outcome: outcome.clone(),
     };
@@ -100,6 +103,11 @@ pub(super) fn plan_rest(
         source: Source::Rest(Box::new(run)),
         ..Plan::new(run_id)
     }
+}
+
+/// The run that has loaded the known pages; states did not always name it.
+fn loaded_by(known: &RestState) -> String {
+    if known.known_by.is_empty() { &known.run_id } else { &known.known_by }.clone()
 }
 
 /// Whether a run that was cut short goes on, and what is said about it.

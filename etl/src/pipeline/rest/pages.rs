@@ -44,7 +44,7 @@ impl Reader<'_> {
         self.known.clear();
         let numbered = self.run.next.max(self.run.numbered);
         let sealed = self.intake.pass_to(numbered);
-        self.client.waits().to_the_end(sealed.send());
+        self.send(sealed);
         self.run.next = numbered;
         self.ends.clear();
         self.pages = self.client.pages();

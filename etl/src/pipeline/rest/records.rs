@@ -95,9 +95,7 @@ impl Reader<'_> {
             }
         }
         self.run.next = after;
-        if !sealed.is_empty() {
-            self.client.waits().to_the_end(sealed.send());
-        }
+        self.send(sealed);
     }
 
     pub(super) fn note_ends(&mut self, spot: &Spot) {

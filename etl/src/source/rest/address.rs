@@ -74,7 +74,7 @@ pub(super) fn same_origin(one: &Uri, other: &Uri) -> bool {
 }
 
 /// The address with these parameters, each once, in place of any of the same name.
-pub(super) fn with_params(uri: &Uri, params: &[(&str, &str)]) -> Option<Uri> {
+pub(super) fn with_params(uri: &Uri, params: &[(&str, String)]) -> Option<Uri> {
     if params.is_empty() {
         return Some(uri.clone());
     }
@@ -222,12 +222,18 @@ mod tests {
     #[test]
     fn parameters_are_set_once_and_encoded() {
         let base = uri("http://h/p?a=1&b=2&a=3");
-        let with = with_params(&base, &[("a", "x y&z"), ("since", "2026-01-01T00:00:00+01:00")]);
+        let with = with_params(
+            &base,
+            &[("a", "x y&z".to_owned()), ("since", "2026-01-01T00:00:00+01:00".to_owned())],
+        );
         assert_eq!(
             with.unwrap(),
             uri("http://h/p?b=2&a=x%20y%26z&since=2026-01-01T00%3A00%3A00%2B01%3A00")
         );
-        assert_eq!(with_params(&uri("http://h"), &[("a", "1")]).unwrap(), uri("http://h/?a=1"));
+        assert_eq!(
+            with_params(&uri("http://h"), &[("a", "1".to_owned())]).unwrap(),
+            uri("http://h/?a=1")
+        );
         assert_eq!(without_param(&base, "a").unwrap(), uri("http://h/p?b=2"));
         assert_eq!(without_param(&uri("http://h/p?a%5B%5D=1"), "a[]").unwrap(), uri("http://h/p"));
     }

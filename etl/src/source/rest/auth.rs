@@ -12,6 +12,7 @@ use super::address::encode;
 use super::error::{RestSetupError, Trouble};
 use crate::config::Oauth2;
 use crate::http::{printable, without_query};
+use crate::source::sql::values::push_base64;
 
 /// A token is renewed this long before it runs out, or after 9/10 of its life.
 const EARLY: Duration = Duration::from_secs(30);
@@ -32,21 +33,9 @@ pub(super) fn secret_value(text: &str) -> Option<HeaderValue> {
 
 /// `Basic` credentials (RFC 7617).
 pub(super) fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit <= three.len() { char::from(DIGITS[index as usize]) } else { '=' });
-        }
-    }
-    out
+    let mut text = b"Basic ".to_vec();
+    push_base64(&mut text, format!("{user}:{password}").as_bytes());
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Gets and keeps the token of OAuth client credentials.

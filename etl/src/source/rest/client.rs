@@ -51,6 +51,16 @@ pub struct RestClient {
     books: Option<Arc<Books>>,
 }
 
+/// What one request asks for, and as whom.
+struct Question<'a> {
+    uri: &'a Uri,
+    ask: &'a Ask,
+    token: Option<HeaderValue>,
+    known: Option<&'a Known>,
+    /// Whether another token may be asked for when this one is refused.
+    renewable: bool,
+}
+
 /// What came back.
 #[derive(Debug)]
 pub enum Fetched<T> {
@@ -130,7 +140,7 @@ impl RestClient {
     /// What tells the request for a page apart from any other.
     #[must_use]
     pub fn identity(&self, ask: &Ask) -> [u8; 16] {
-        self.requests.uri(ask).map_or([0; 16], |uri| self.requests.identity(&uri))
+        self.requests.uri(ask).map_or([0; 16], |uri| self.requests.identity(&uri, ask))
     }
 
     /// A page's address as shown to people: `GET https://api.example.net/posts`.
@@ -240,7 +250,7 @@ impl RestClient {
         };
         let mut failures = 0;
         loop {
-            match self.attempt(&uri, known, &read) {
+            match self.attempt(&uri, &page.ask, known, &read) {
                 Ok(fetched) => return Ok(fetched),
                 Err(trouble) => {
                     failures += 1;
@@ -275,38 +285,41 @@ impl RestClient {
     fn attempt<T>(
         &mut self,
         uri: &Uri,
+        ask: &Ask,
         known: Option<&Known>,
         read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
     ) -> Result<Fetched<T>, Trouble> {
-        let deadline = self.turn()?;
-        let asked = Instant::now();
-        let fetched = self.attempt_in_turn(uri, known, read, deadline);
-        if let (Some(books), false) = (&self.books, matches!(fetched, Err(Trouble::Stopped))) {
-            books.requests.count(asked.elapsed(), fetched.is_ok());
-        }
-        fetched
-    }
-
-    fn attempt_in_turn<T>(
-        &mut self,
-        uri: &Uri,
-        known: Option<&Known>,
-        read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
-        deadline: Instant,
-    ) -> Result<Fetched<T>, Trouble> {
-        let token = self.token(deadline)?;
-        let renewable = token.is_some();
-        let mut response = self.send(self.requests.make(uri, token, known), deadline)?;
-        if response.status() == StatusCode::UNAUTHORIZED && renewable {
-            if let Some(tokens) = &mut self.tokens {
-                tokens.forget();
-            }
+        let mut renewable = self.tokens.is_some();
+        loop {
             let deadline = self.turn()?;
             let token = self.token(deadline)?;
-            response = self.send(self.requests.make(uri, token, known), deadline)?;
+            let asked = Instant::now();
+            let question = Question { uri, ask, token, known, renewable };
+            let fetched = self.request(question, read, deadline);
+            self.count(asked, &fetched, Option::is_some);
+            match (fetched?, &mut self.tokens) {
+                (Some(fetched), _) => return Ok(fetched),
+                (None, Some(tokens)) => tokens.forget(),
+                (None, None) => {}
+            }
+            renewable = false;
+        }
+    }
+
+    /// Sends one request; `None` when its token is refused and may be renewed.
+    fn request<T>(
+        &self,
+        question: Question<'_>,
+        read: &impl Fn(&Waits, Response<Incoming>, Instant) -> Result<T, Trouble>,
+        deadline: Instant,
+    ) -> Result<Option<Fetched<T>>, Trouble> {
+        let Question { uri, ask, token, known, renewable } = question;
+        let response = self.send(self.requests.make(uri, ask, token, known), deadline)?;
+        if response.status() == StatusCode::UNAUTHORIZED && renewable {
+            return Ok(None);
         }
         if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
-            return Ok(Fetched::NotModified(answer(uri, response.headers(), ())));
+            return Ok(Some(Fetched::NotModified(answer(uri, response.headers(), ()))));
         }
         if !response.status().is_success() {
             return Err(self.refusal(response, deadline));
@@ -314,7 +327,14 @@ impl RestClient {
         let head = answer(uri, response.headers(), ());
         let content = read(&self.waits, response, deadline)?;
         let Answer { uri, link, known, content: () } = head;
-        Ok(Fetched::New(Answer { uri, link, known, content }))
+        Ok(Some(Fetched::New(Answer { uri, link, known, content })))
+    }
+
+    /// Counts a request that was sent at `asked`, and whether its answer was of use.
+    fn count<T>(&self, asked: Instant, came: &Result<T, Trouble>, well: impl Fn(&T) -> bool) {
+        if let (Some(books), false) = (&self.books, matches!(came, Err(Trouble::Stopped))) {
+            books.requests.count(asked.elapsed(), came.as_ref().is_ok_and(well));
+        }
     }
 
     /// Waits for the next turn of the rate; gives the attempt's deadline.
@@ -343,6 +363,18 @@ impl RestClient {
         if let Some(token) = tokens.kept(Instant::now()) {
             return Ok(Some(token));
         }
+        let asked = Instant::now();
+        let body = self.ask_for_token(tokens, deadline);
+        self.count(asked, &body, |_| true);
+        let (body, target) = (body?, tokens.target());
+        let kept = self.tokens.as_mut().and_then(|tokens| tokens.keep(&body, Instant::now()));
+        kept.map(Some).ok_or_else(|| {
+            Trouble::Final(format!("no token: the answer of {target} has no bearer token in it"))
+        })
+    }
+
+    /// The answer to a request for a token.
+    fn ask_for_token(&self, tokens: &Tokens, deadline: Instant) -> Result<Vec<u8>, Trouble> {
         let asked = |trouble| match trouble {
             Trouble::Retry { why, after } => {
                 Trouble::Retry { why: format!("no token: {}: {why}", tokens.target()), after }
@@ -360,12 +392,7 @@ impl RestClient {
             let why = tokens.refused(status, &body.unwrap_or_default());
             return Err(self.judge(status, retry_after.as_deref(), why));
         }
-        let body = body.map_err(asked)?;
-        let target = tokens.target();
-        let kept = self.tokens.as_mut().and_then(|tokens| tokens.keep(&body, Instant::now()));
-        kept.map(Some).ok_or_else(|| {
-            Trouble::Final(format!("no token: the answer of {target} has no bearer token in it"))
-        })
+        body.map_err(asked)
     }
 
     /// What a status other than success comes to, with what the API says about it.

@@ -125,8 +125,12 @@ impl Pages {
                 }
                 None => Ok(None),
             },
-            Pagination::Cursor(cursor) => Ok(said(seen.root, &cursor.pointer)?
-                .map(|(Said::Text(text) | Said::Number(text))| Ask::Cursor(text))),
+            Pagination::Cursor(cursor) => {
+                Ok(said(seen.root, &cursor.pointer)?.map(|said| match said {
+                    Said::Text(text) => Ask::Cursor(text),
+                    Said::Number(number) => Ask::CursorNumber(number),
+                }))
+            }
             Pagination::Page(page) => {
                 let Ask::Page(number) = ask else { return Ok(None) };
                 Ok((!is_last(seen, page.size)).then_some(Ask::Page(number + 1)))

@@ -19,8 +19,10 @@ pub enum Ask {
     Page(u64),
     /// How many records to pass over.
     Offset(u64),
-    /// What the page before has said.
+    /// What the page before has said, a text.
     Cursor(String),
+    /// What the page before has said, a number as it stood there.
+    CursorNumber(String),
 }
 
 /// A page's beginning.

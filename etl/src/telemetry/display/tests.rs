@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Display, Progression};
 use crate::telemetry::screen::tests::{Scene, down, health, refused, scene};
 use crate::telemetry::{
-    BooksSnapshot, Progress, RunHeader, SinkHealth, SinkState, Terminal, Watch,
+    BooksSnapshot, Progress, RunHeader, SinkHealth, SinkKind, SinkState, Terminal, Watch,
 };
 
 const LOOK_MS: u64 = 200;
@@ -103,6 +103,32 @@ fn with_several_sinks_the_one_is_named() {
     scene.sinks[1].state = SinkState::Up;
     let shown = lines(&mut progression, &scene, 1, 2);
     assert_eq!(shown, ["API BACK  archive  after 3s   spool empty"]);
+}
+
+#[test]
+fn a_notice_says_what_kind_of_place_it_speaks_of() {
+    for (kind, title) in [
+        (SinkKind::Database, "DATABASE"),
+        (SinkKind::Disk, "DISK"),
+        (SinkKind::Store, "STORE"),
+        (SinkKind::Api, "API"),
+    ] {
+        let mut scene = scene();
+        let mut progression = Progression::new(scene.header.clone(), true);
+        scene.sinks[0].kind = kind;
+        scene.sinks[0].state = down(2, 1);
+        scene.sinks[0].spool_bytes = scene.sinks[0].spool_max;
+        let shown = lines(&mut progression, &scene, 0, 1);
+        assert!(shown[0].starts_with(&format!("{title} DOWN  POST")), "{shown:?}");
+        let room = format!("until the {} answers", kind.word());
+        assert!(shown[3].ends_with(&room), "{shown:?}");
+        scene.sinks[0].state = SinkState::Up;
+        let shown = lines(&mut progression, &scene, 1, 2);
+        assert_eq!(shown, [format!("{title} BACK  after 3s   spool draining")]);
+        scene.sinks[0].state = refused();
+        let shown = lines(&mut progression, &scene, 2, 3);
+        assert!(shown[0].starts_with(&format!("{title} REFUSED US  POST")), "{shown:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::{Frame, Rates, block, plain_line};
 use crate::telemetry::result::tests::sink;
-use crate::telemetry::{BooksSnapshot, Progress, RunHeader, SinkHealth, SinkState, Terminal};
+use crate::telemetry::{
+    BooksSnapshot, Progress, RunHeader, SinkHealth, SinkKind, SinkState, Terminal,
+};
 
 /// A run as MANNERS.md draws it; tests change what they are about.
 pub struct Scene {
@@ -42,6 +44,7 @@ impl Scene {
 pub fn health(name: &str) -> SinkHealth {
     SinkHealth {
         name: name.to_owned(),
+        kind: SinkKind::Api,
         p95_ms: Some(84.0),
         state: SinkState::Up,
         spool_bytes: 0,
