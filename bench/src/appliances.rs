@@ -9,7 +9,7 @@ use crate::BenchError;
 use crate::bulk::run_pipeline;
 use crate::limits::APPLIANCES_OVER_IDEAL;
 use crate::loader::Loader;
-use crate::report::{Median, Report, Run, Verdict, say};
+use crate::report::{Medians, Report, Run, Verdict, say};
 use crate::sink::Sink;
 
 const ROUNDS: u32 = 4;
@@ -50,7 +50,8 @@ pub(crate) fn run(etl: &Loader, in_flight: u32, runs: u32) -> Result<Report, Ben
     Ok(Report::new(name, task, expected, measured, judge))
 }
 
-fn judge(etl: &Median) -> Vec<Verdict> {
+fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
+    let etl = medians.of("etl");
     vec![Verdict::at_most("wall seconds", etl.wall_seconds, wall_seconds_max())]
 }
 

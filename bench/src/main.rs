@@ -7,8 +7,11 @@
 
 mod appliances;
 mod bulk;
+mod flat;
 mod limits;
 mod loader;
+mod outage;
+mod plot;
 mod postgres;
 mod process;
 mod report;
@@ -17,6 +20,7 @@ mod report;
 mod server;
 mod shards;
 mod sink;
+mod start;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +46,8 @@ one run on one machine."
 struct Arguments {
     /// Which scenarios; without any, all.
     scenarios: Vec<Scenario>,
-    /// Rows of the loads (default: bulk 5000000, postgres and shards 1000000). Below 5 million the
+    /// Rows of the loads (default: bulk 5000000, outage 4000000, flat 10000000,
+    /// postgres and shards 1000000). Below 5 million the
     /// start of the process shows in bulk.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
@@ -55,6 +60,9 @@ struct Arguments {
     /// Measure this binary of etl, say an earlier one, instead of building one.
     #[arg(long, value_name = "FILE")]
     etl: Option<PathBuf>,
+    /// Hold bulk to wide limits, on a machine that does other things as well.
+    #[arg(long)]
+    tolerant: bool,
     /// List the scenarios and their limits; measure nothing.
     #[arg(long)]
     list: bool,
@@ -67,6 +75,12 @@ enum Scenario {
     Bulk,
     /// Appliances that take 6 s each: 4,000 of them, 1,000 at once, take 24 s at best.
     Appliances,
+    /// The API is down for a whole load, comes back, and is down again.
+    Outage,
+    /// Ten times the rows take no more memory, and no more CPU for each.
+    Flat,
+    /// One record, from the start of the process to its end; the binary's size.
+    Start,
     /// A CSV file into a table of PostgreSQL, beside psql \copy. Needs a server installed.
     Postgres,
     /// Tables of four databases of PostgreSQL into one table, beside pipes of psql. Needs a
@@ -122,8 +136,16 @@ fn run(arguments: &Arguments) -> Result<bool, BenchError> {
     for scenario in chosen {
         let report = match scenario {
             Scenario::Bulk => {
-                bulk::run(&etl, arguments.rows.unwrap_or(bulk::ROWS), arguments.runs)?
+                let rows = arguments.rows.unwrap_or(bulk::ROWS);
+                bulk::run(&etl, rows, arguments.runs, arguments.tolerant)?
             }
+            Scenario::Outage => {
+                outage::run(&etl, arguments.rows.unwrap_or(outage::ROWS), arguments.runs)?
+            }
+            Scenario::Flat => {
+                flat::run(&etl, arguments.rows.unwrap_or(flat::ROWS), arguments.runs)?
+            }
+            Scenario::Start => start::run(&etl, arguments.runs)?,
             Scenario::Appliances => appliances::run(&etl, arguments.in_flight, arguments.runs)?,
             Scenario::Postgres => {
                 postgres::run(&etl, arguments.rows.unwrap_or(postgres::ROWS), arguments.runs)?
@@ -144,6 +166,9 @@ fn list() {
     for scenario in Scenario::value_variants() {
         let limits = match scenario {
             Scenario::Bulk => bulk::limits(),
+            Scenario::Outage => outage::limits(),
+            Scenario::Flat => flat::limits(),
+            Scenario::Start => start::limits(),
             Scenario::Appliances => appliances::limits(),
             Scenario::Postgres => postgres::limits(),
             Scenario::Shards => shards::limits(),

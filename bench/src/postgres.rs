@@ -12,7 +12,7 @@ use crate::bulk::run_pipeline;
 use crate::limits::POSTGRES_WALL_OVER_COPY;
 use crate::loader::Loader;
 use crate::process::{Usage, measure};
-use crate::report::{Median, Report, Run, Verdict, median, say};
+use crate::report::{Medians, Report, Run, Verdict, median, say};
 use crate::server::Postgres;
 use crate::sink::Counts;
 
@@ -60,7 +60,8 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
     let copy = median(copies);
     let megabytes = written.bytes / 1_000_000;
     let task = format!("{rows} rows, {megabytes} MB, nine columns, {runs} runs each");
-    let judge = |etl: &Median| {
+    let judge = |medians: &Medians<'_>| {
+        let etl = medians.of("etl");
         let ratio = etl.wall_seconds / copy;
         vec![Verdict::at_most("wall time over psql's", ratio, POSTGRES_WALL_OVER_COPY)]
     };

@@ -32,6 +32,13 @@ pub(crate) struct Usage {
     pub(crate) status: ExitStatus,
 }
 
+impl Usage {
+    /// As if it had been done so many times, one after the other.
+    pub(crate) fn times(self, times: u32) -> Usage {
+        Usage { wall: self.wall * times, cpu: self.cpu * times, ..self }
+    }
+}
+
 /// Runs `command` to its end.
 pub(crate) fn measure(command: &mut Command) -> io::Result<Usage> {
     let start = Instant::now();

@@ -9,7 +9,7 @@ use crate::bulk::run_pipeline;
 use crate::limits::{SHARDS_RSS_MIB, SHARDS_WALL_OVER_PIPE};
 use crate::loader::Loader;
 use crate::process::{Usage, measure};
-use crate::report::{Median, Report, Run, Verdict, median, say};
+use crate::report::{Medians, Report, Run, Verdict, median, say};
 use crate::server::Postgres;
 use crate::sink::Counts;
 
@@ -56,7 +56,8 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
     }
     let pipe = median(pipes);
     let task = format!("{rows} rows, eight columns, four shards, {runs} runs each");
-    let judge = |etl: &Median| {
+    let judge = |medians: &Medians<'_>| {
+        let etl = medians.of("etl");
         vec![
             Verdict::at_most(
                 "wall time over psql's",

@@ -7,10 +7,11 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -36,8 +37,40 @@ pub(crate) struct Counts {
     pub(crate) malformed: u64,
 }
 
+impl Counts {
+    /// As if all of it had arrived so many times.
+    pub(crate) fn times(&self, times: u64) -> Counts {
+        let Counts { requests, bytes, records, repeated, malformed } = *self;
+        Counts {
+            requests: requests * times,
+            bytes: bytes * times,
+            records: records * times,
+            repeated: repeated * times,
+            malformed: malformed * times,
+        }
+    }
+}
+
+/// How a sink behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SinkOptions {
+    /// JSON objects of a record: itself and those nested in it.
+    pub(crate) objects_per_record: u64,
+    /// What it takes for each request.
+    pub(crate) delay: Duration,
+    /// Its port; 0: any that is free.
+    pub(crate) port: u16,
+}
+
+impl Default for SinkOptions {
+    fn default() -> Self {
+        SinkOptions { objects_per_record: 1, delay: Duration::ZERO, port: 0 }
+    }
+}
+
 struct Ledger {
     objects_per_record: u64,
+    delay: Duration,
     counts: Counts,
     keys: HashSet<Box<[u8]>>,
 }
@@ -54,11 +87,18 @@ impl Sink {
     /// Starts on a free port of the loopback interface. A record is
     /// `objects_per_record` JSON objects: itself and those nested in it.
     pub(crate) fn start(objects_per_record: u64) -> io::Result<Sink> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Sink::start_with(SinkOptions { objects_per_record, ..SinkOptions::default() })
+    }
+
+    /// Starts one that behaves as `options` say.
+    pub(crate) fn start_with(options: SinkOptions) -> io::Result<Sink> {
+        let SinkOptions { objects_per_record, delay, port } = options;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let ledger = Ledger { objects_per_record, counts: Counts::default(), keys: HashSet::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (counts, keys) = (Counts::default(), HashSet::new());
+        let ledger = Ledger { objects_per_record, delay, counts, keys };
         let ledger = Arc::new(Mutex::new(ledger));
         let (stop, stopped) = oneshot::channel();
         let shared = ledger.clone();
@@ -120,7 +160,7 @@ async fn answer(
     ledger: &Mutex<Ledger>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, mut body) = request.into_parts();
-    let mut count = ArrayCount::default();
+    let mut count = Counter::new(head.headers.contains_key("content-encoding"));
     while let Some(frame) = body.frame().await {
         match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => count.add(&data),
@@ -132,7 +172,11 @@ async fn answer(
         }
     }
     let key = head.headers.get("idempotency-key").map(|key| key.as_bytes().into());
-    let valid = lock(ledger).enter(key, &count);
+    let delay = lock(ledger).delay;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    let valid = lock(ledger).enter(key, &count.finish());
     Ok(reply(if valid { StatusCode::OK } else { StatusCode::BAD_REQUEST }))
 }
 
@@ -158,6 +202,48 @@ impl Ledger {
             self.counts.repeated += 1;
         }
         true
+    }
+}
+
+/// Counts a body, unpacking it where that is needed.
+enum Counter {
+    Plain(ArrayCount),
+    Gzip(Box<flate2::write::GzDecoder<ArrayCount>>),
+}
+
+impl Counter {
+    fn new(gzip: bool) -> Counter {
+        let count = ArrayCount::default();
+        match gzip {
+            true => Counter::Gzip(Box::new(flate2::write::GzDecoder::new(count))),
+            false => Counter::Plain(count),
+        }
+    }
+
+    fn add(&mut self, data: &[u8]) {
+        match self {
+            Counter::Plain(count) => count.add(data),
+            // What does not unpack is no array in the end.
+            Counter::Gzip(unpacked) => drop(unpacked.write_all(data)),
+        }
+    }
+
+    fn finish(self) -> ArrayCount {
+        match self {
+            Counter::Plain(count) => count,
+            Counter::Gzip(unpacked) => unpacked.finish().unwrap_or_default(),
+        }
+    }
+}
+
+impl Write for ArrayCount {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.add(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -19,8 +19,8 @@ pub fn checkpoint(data: &[u8]) {
     crate::checkpoint::fuzzing::checkpoint(&scratch("checkpoint"), data);
 }
 
-/// A CSV file: it ends, every row is one JSON object with the columns' names, and
-/// no row is both given and refused.
+/// A CSV file: it ends, every row is one JSON object with the columns' names, no row is
+/// both given and refused, and read in pieces it is the same rows.
 pub fn csv_source(data: &[u8]) {
     let Some((choice, content)) = data.split_first() else { return };
     let path = scratch("csv");
@@ -35,6 +35,7 @@ pub fn csv_source(data: &[u8]) {
     };
     let Ok(mut rows) = crate::source::CsvRows::open(&config) else { return };
     let columns = rows.columns().len();
+    let mut in_pieces = pieces(&config, usize::from(choice >> 3)).into_iter();
     let mut out = Vec::new();
     // gzip may hold more rows than its bytes.
     for _ in 0..100_000 {
@@ -45,16 +46,47 @@ pub fn csv_source(data: &[u8]) {
                     serde_json::from_slice(&out).expect("a row is a JSON object");
                 assert_eq!(row.len(), columns);
                 assert!(!out.contains(&b'\n'), "a row is one line");
+                assert_eq!(in_pieces.next().expect("a piece with this row"), Ok(out.clone()));
             }
             Ok(crate::source::Next::Rejected(rejection)) => {
                 assert!(out.is_empty(), "a refused row left something behind");
                 serde_json::from_slice::<serde_json::Value>(&rejection.record)
                     .expect("a refused row is written down as JSON");
                 shown(&rejection.reason);
+                assert_eq!(in_pieces.next().expect("a piece with this row"), Err(rejection));
             }
-            Ok(crate::source::Next::End) | Err(_) => return,
+            Ok(crate::source::Next::End) | Err(_) => {
+                assert!(in_pieces.next().is_none(), "pieces have more rows");
+                return;
+            }
         }
     }
+}
+
+/// At most 100,000 rows, as they are read in pieces of some `rows`.
+fn pieces(config: &CsvSource, rows: usize) -> Vec<Result<Vec<u8>, crate::source::Rejection>> {
+    use crate::source::{CsvRows, Cut, Measure, Piece};
+    let mut file = CsvRows::open(config).expect("it was opened before");
+    let (mut encoder, mut piece, mut found) = (file.piece_encoder(), Piece::default(), Vec::new());
+    let measure = Measure { rows: rows + 1, bytes: 1 << 16 };
+    while found.len() <= 100_000 {
+        piece.clear();
+        let cut = file.cut_piece(measure, false, &mut piece) == Cut::Done;
+        let more = cut || matches!(file.read_piece(measure, false, &mut piece), Ok(true));
+        encoder.encode(&mut piece);
+        let mut good = piece.rows.iter();
+        let mut bad = piece.rejections.iter().peekable();
+        for at in 0..piece.records() {
+            found.push(match bad.next_if(|(bad, _)| *bad == at) {
+                Some((_, rejection)) => Err(rejection.clone()),
+                None => Ok(good.next().expect("a row for each record").to_vec()),
+            });
+        }
+        if !more {
+            break;
+        }
+    }
+    found
 }
 
 /// An API's answer: status, a `Retry-After`, a body.

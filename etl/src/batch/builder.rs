@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::key::KeyContext;
 use super::payload::Payload;
 use super::rows::Rows;
+use super::whole::Whole;
 
 /// Collects the rows of one sink and seals them into payloads, in order.
 #[derive(Debug)]
@@ -75,6 +76,38 @@ impl BatchBuilder {
         if self.rows.len() >= self.records_max || self.rows.bytes() >= self.bytes_max {
             sealed.extend(self.seal());
         }
+    }
+
+    /// Adds `rows`, the records from number `first` on: as a batch of their own where
+    /// they are one as they are, else one by one.
+    pub(crate) fn push_all(
+        &mut self,
+        first: u64,
+        rows: &mut Whole<'_>,
+        now: Instant,
+        sealed: &mut Vec<Payload>,
+    ) {
+        let behind = first + rows.len() as u64;
+        let fills = rows.len() == self.records_max && rows.bytes() <= self.bytes_max;
+        self.seal_at_cut(first, sealed);
+        let cut = self.cuts.front().is_some_and(|cut| *cut < behind);
+        if fills && self.rows.is_empty() && !cut {
+            self.seen_until = behind;
+            let range = self.take_range();
+            let keys = &self.keys;
+            let key = |range: &Range<u64>, body: &[u8]| keys.key(range, body);
+            sealed.push(Payload::of(rows.seal(), range, self.run_id.clone(), key));
+            return;
+        }
+        for (sequence, row) in (first..).zip(rows.iter()) {
+            self.push(sequence, row, now, sealed);
+        }
+    }
+
+    /// The most records of a batch.
+    #[must_use]
+    pub fn records_max(&self) -> usize {
+        self.records_max
     }
 
     /// Notes that the record with sequence number `sequence` exists but is not

@@ -6,18 +6,22 @@
 //! send, and [`Ack`] is what must be settled before the batch may be forgotten.
 
 mod ack;
+mod buffers;
 mod builder;
 mod key;
 mod payload;
 mod rows;
 mod run;
+mod whole;
 
 pub use ack::{Ack, Outcome};
+pub(crate) use buffers::give_back;
 pub use builder::BatchBuilder;
 pub use key::{BatchKey, KeyContext, KeyError};
 pub use payload::{Payload, PayloadError};
 pub use rows::Rows;
 pub use run::{new_run_id, run_began, run_began_ms};
+pub(crate) use whole::Whole;
 
 /// A sealed batch on its way to one sink.
 ///

@@ -45,8 +45,17 @@ impl Payload {
         run_id: Arc<str>,
         key: impl FnOnce(&Range<u64>, &[u8]) -> BatchKey,
     ) -> Payload {
-        let (body, ends) = rows.seal();
-        Payload { key: key(&range, &body), body, run_id, range, ends: ends.into() }
+        Payload::of(rows.seal(), range, run_id, key)
+    }
+
+    /// The payload of sealed rows.
+    pub(super) fn of(
+        (body, ends): (Bytes, Arc<[u32]>),
+        range: Range<u64>,
+        run_id: Arc<str>,
+        key: impl FnOnce(&Range<u64>, &[u8]) -> BatchKey,
+    ) -> Payload {
+        Payload { key: key(&range, &body), body, run_id, range, ends }
     }
 
     /// Takes a body that was sealed earlier, by this program or another, and
@@ -79,7 +88,7 @@ impl Payload {
             rows.push(value.get().as_bytes());
         }
         let (body, ends) = rows.seal();
-        Ok(Payload { key, body, run_id, range, ends: ends.into() })
+        Ok(Payload { key, body, run_id, range, ends })
     }
 
     /// Number of records.
@@ -111,7 +120,7 @@ impl Payload {
             body,
             run_id: self.run_id.clone(),
             range: self.range.clone(),
-            ends: ends.into(),
+            ends,
         }
     }
 

@@ -1,7 +1,11 @@
 //! The buffer that rows are encoded into, laid out so that sealing it into a
 //! JSON array rewrites one byte per row and copies nothing.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use super::buffers::{empty, keep, used};
 
 /// Encoded rows: a reserved first byte, then each row's JSON followed by a
 /// newline. Sealing turns the first byte into `[`, every newline but the last
@@ -16,6 +20,9 @@ pub struct Rows {
 impl Rows {
     /// The largest buffer, so that row ends fit in 32 bits.
     pub const BYTES_MAX: usize = u32::MAX as usize - 1;
+
+    /// A larger buffer is not kept.
+    const KEEP_MAX: usize = 1 << 20;
 
     /// Number of rows.
     #[must_use]
@@ -43,6 +50,9 @@ impl Rows {
     /// Appends one row that `encode` writes at the end of the buffer.
     pub fn push_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.buffer.is_empty() {
+            if self.buffer.capacity() == 0 {
+                self.buffer = empty();
+            }
             self.buffer.push(b'[');
         }
         encode(&mut self.buffer);
@@ -51,10 +61,40 @@ impl Rows {
         self.buffer.push(b'\n');
     }
 
+    /// Appends as many rows as `write` writes into the buffer from a place on; it grows
+    /// the buffer as it needs, leaves a byte behind each row, whose place it appends to
+    /// the ends, and gives the place behind the last of these bytes. What is in the buffer
+    /// behind the place it begins at has no meaning.
+    pub(crate) fn push_many(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>, usize, &mut Vec<u32>) -> usize,
+    ) {
+        let rows = self.ends.len();
+        if self.buffer.is_empty() {
+            keep(std::mem::replace(&mut self.buffer, used()));
+            match self.buffer.first_mut() {
+                Some(first) => *first = b'[',
+                None => self.buffer.push(b'['),
+            }
+        }
+        let begin = self.ends.last().map_or(1, |end| *end as usize + 1);
+        let end = write(&mut self.buffer, begin, &mut self.ends);
+        debug_assert!(end <= Self::BYTES_MAX);
+        self.buffer.truncate(end);
+        for end in &self.ends[rows..] {
+            self.buffer[*end as usize] = b'\n';
+        }
+    }
+
     /// Takes the last row back.
     pub fn pop(&mut self) {
         self.ends.pop();
         self.buffer.truncate(self.ends.last().map_or(0, |end| *end as usize + 1));
+    }
+
+    /// The buffer and the rows' ends in it.
+    pub(super) fn parts(&self) -> (&[u8], &[u32]) {
+        (&self.buffer, &self.ends)
     }
 
     /// The rows one after the other.
@@ -62,13 +102,10 @@ impl Rows {
         row_slices(&self.buffer, &self.ends)
     }
 
-    /// Turns the rows into one JSON array and their ends, leaving this empty
-    /// with room for as many bytes again.
-    pub fn seal(&mut self) -> (Bytes, Vec<u32>) {
-        let capacity = self.buffer.len();
-        let mut body = std::mem::replace(&mut self.buffer, Vec::with_capacity(capacity));
-        let ends = std::mem::take(&mut self.ends);
-        match ends.split_last() {
+    /// Turns the rows into one JSON array and their ends, leaving this empty.
+    pub fn seal(&mut self) -> (Bytes, Arc<[u32]>) {
+        let mut body = std::mem::take(&mut self.buffer);
+        match self.ends.split_last() {
             None => body = b"[]".to_vec(),
             Some((last, others)) => {
                 for end in others {
@@ -77,11 +114,16 @@ impl Rows {
                 body[*last as usize] = b']';
             }
         }
+        let ends = Arc::from(&*self.ends);
+        self.ends.clear();
         (Bytes::from(body), ends)
     }
 
-    /// Forgets all rows and keeps the memory.
+    /// Forgets all rows and keeps the memory, unless that is a lot.
     pub fn clear(&mut self) {
+        if self.buffer.capacity() > Self::KEEP_MAX {
+            self.buffer = Vec::new();
+        }
         self.buffer.clear();
         self.ends.clear();
     }
@@ -112,7 +154,7 @@ mod tests {
         assert_eq!(rows.bytes(), 17);
         let (body, ends) = rows.seal();
         assert_eq!(&body[..], br#"[{"a":1},{"b":2}]"#);
-        assert_eq!(ends, [8, 16]);
+        assert_eq!(*ends, [8, 16]);
         assert!(rows.is_empty());
         assert_eq!(&rows.seal().0[..], b"[]");
     }

@@ -1,6 +1,5 @@
 //! The HTTP sink: one POST per batch, with its idempotency key, and an answer.
 
-use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use super::answer::{Answer, AnswerRules, Failure, Reply, classify};
 use super::sink::{Delivering, Probe, Probing, Reach, Sink};
 use crate::batch::Payload;
 use crate::config::{Compression, Load, Secret};
+use crate::deflate;
 use crate::http::{ClientError, ClientOptions, HttpClient, printable, read_body, without_query};
 
 /// The most that is read of an answer's body.
@@ -287,12 +287,7 @@ fn headers(
 fn compress(body: &Bytes, compression: Compression) -> std::io::Result<Bytes> {
     match compression {
         Compression::None => Ok(body.clone()),
-        Compression::Gzip => {
-            let buffer = Vec::with_capacity(body.len() / 3);
-            let mut gzip = flate2::write::GzEncoder::new(buffer, flate2::Compression::fast());
-            gzip.write_all(body)?;
-            gzip.finish().map(Bytes::from)
-        }
+        Compression::Gzip => deflate::gzip(body).map(Bytes::from).map_err(std::io::Error::other),
         Compression::Zstd => zstd::bulk::compress(body, 1).map(Bytes::from),
     }
 }

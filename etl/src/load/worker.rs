@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::delivery::unix_seconds;
 use super::parts::{Parts, Placed};
 use super::resend::resend;
-use crate::batch::{Batch, Outcome, Payload};
+use crate::batch::{Batch, Outcome, Payload, give_back};
 use crate::config::SpoolMode;
 use crate::spool::inspect::FileView;
 use crate::spool::{Attempts, State, Stored};
@@ -102,6 +102,7 @@ async fn load(parts: &Arc<Parts>, label: u32, batch: Batch) {
             "the run ended before these records were safe; they are in neither spool nor sink"
         ),
     }
+    give_back(payload.body);
     drop(held);
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::harvest::Harvest;
 use super::rejects::{Reject, RejectSender};
 use crate::batch::{Batch, BatchBuilder, Payload, Rows};
 use crate::load::runtime::Outlet;
@@ -136,6 +137,32 @@ impl Intake {
     ) -> Sealed {
         self.transform(rows, place, workspace).await;
         self.add(rows, workspace)
+    }
+
+    /// Transforms a harvest, which is then ready to be admitted; not in any order unless
+    /// a step remembers.
+    pub fn prepare(&self, harvest: &mut Harvest, file: &str, scratch: &mut Scratch) {
+        harvest.transform(&self.chain, file, scratch);
+    }
+
+    /// Takes in a harvest; what is sealed must be sent. One after the other, in the order
+    /// of the source.
+    pub async fn admit(&self, harvest: &mut Harvest) -> Sealed {
+        let records = harvest.records() as u64;
+        self.books.extracted.fetch_add(records, Relaxed);
+        self.books.filtered.fetch_add(harvest.filtered(), Relaxed);
+        let first = self.inner().next_sequence;
+        for (at, reject) in harvest.rejects() {
+            self.count_reject(reject, first + at as u64).await;
+        }
+        self.add_harvest(harvest)
+    }
+
+    /// The most records of a batch of the first sink, and how many it has collected.
+    pub fn filling(&self) -> (usize, usize) {
+        let inner = self.inner();
+        let builder = inner.sinks.first().map(|sink| &sink.builder);
+        builder.map_or((1, 0), |builder| (builder.records_max(), builder.waiting()))
     }
 
     /// Whether a step remembers records that have passed.
@@ -298,6 +325,40 @@ impl Intake {
         sealed
     }
 
+    /// Numbers the records of a harvest and puts them into the builders.
+    fn add_harvest(&self, harvest: &mut Harvest) -> Sealed {
+        let (mut sealed, now) = (Sealed::default(), Instant::now());
+        let mut payloads = Vec::new();
+        let mut inner = self.inner();
+        let records = harvest.records() as u64;
+        let first = inner.take_sequences(records);
+        let (mut kinds, outline) = harvest.parts();
+        if !inner.elsewhere.is_empty() {
+            let kept = outline.of(SinkInput::Transformed).filter(|kept| *kept);
+            kept.for_each(|_| inner.elsewhere.iter().for_each(Outlet::goes_elsewhere));
+        }
+        for (number, sink) in inner.sinks.iter_mut().enumerate() {
+            let rows = kinds.of(sink.input);
+            if rows.len() as u64 == records && first >= sink.start {
+                sink.builder.push_all(first, rows, now, &mut payloads);
+                sealed.collect(number, sink, &mut payloads);
+                continue;
+            }
+            let mut rows = rows.iter();
+            for (sequence, there) in (first..).zip(outline.of(sink.input)) {
+                match there.then(|| rows.next()).flatten() {
+                    Some(_) if sequence < sink.start => sink.outlet.had_already(),
+                    None if sequence < sink.start => {}
+                    Some(row) => sink.builder.push(sequence, row, now, &mut payloads),
+                    None => sink.builder.skip(sequence, &mut payloads),
+                }
+                sealed.collect(number, sink, &mut payloads);
+            }
+        }
+        sealed.until = Some(first + records);
+        sealed
+    }
+
     /// Counts a reject and writes it down, unless an earlier process has. `number`
     /// is exact where that can be: where records come in a fixed order.
     async fn count_reject(&self, reject: Reject, number: u64) {
@@ -314,10 +375,15 @@ impl Intake {
 
 impl Inner {
     fn take_sequence(&mut self) -> u64 {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
+        self.take_sequences(1)
+    }
+
+    /// The first of `count` numbers.
+    fn take_sequences(&mut self, count: u64) -> u64 {
+        let first = self.next_sequence;
+        self.next_sequence += count;
         self.numbered.store(self.next_sequence, Release);
-        sequence
+        first
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod ending;
 mod fleet;
+mod harvest;
 mod intake;
 mod keeper;
+mod order;
 mod plan;
 mod reading;
 mod rejects;

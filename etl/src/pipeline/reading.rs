@@ -46,9 +46,7 @@ impl Reading {
             Source::Failed(error) => Err(error.to_string()),
             // A file is read as fast as sinks take it, and its batches must be the
             // same on every reading: time seals none of them.
-            Source::Rows(file) => {
-                file.read_on_thread(intake.clone(), self.progress, self.stop).await
-            }
+            Source::Rows(file) => file.read(intake.clone(), self.progress, self.stop).await,
             // An API's pages too: asked for again after a crash, they should give the
             // same batches.
             Source::Rest(run) => {

@@ -2,6 +2,7 @@
 //! that a bad row is rejected by itself, with its file, line and reason.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::columns::{check_names, delimiter, header};
 use super::encode::{Encoder, Refused};
@@ -16,15 +17,21 @@ use crate::http::printable;
 /// The rows of one CSV file. Blocking: for an OS thread of its own.
 #[derive(Debug)]
 pub struct CsvRows {
-    records: Records,
+    pub(super) records: Records,
     config: CsvSource,
-    file_name: String,
-    columns: Vec<String>,
-    encoder: Encoder,
+    pub(super) maker: Arc<RowMaker>,
     /// The first row is still to be compared with the columns' names.
-    check_first: bool,
+    pub(super) check_first: bool,
     /// The line on which the last row began.
     line: u64,
+}
+
+/// Makes rows of fields; shared by all that encode rows of the file.
+#[derive(Debug)]
+pub(super) struct RowMaker {
+    pub(super) file_name: String,
+    columns: Vec<String>,
+    pub(super) encoder: Encoder,
 }
 
 /// What came next.
@@ -84,9 +91,7 @@ impl CsvRows {
         Ok(CsvRows {
             records,
             config: config.clone(),
-            file_name,
-            columns,
-            encoder,
+            maker: Arc::new(RowMaker { file_name, columns, encoder }),
             check_first,
             line: 0,
         })
@@ -95,7 +100,7 @@ impl CsvRows {
     /// The columns' names, in the file's order.
     #[must_use]
     pub fn columns(&self) -> &[String] {
-        &self.columns
+        &self.maker.columns
     }
 
     /// Appends the next row to `out` as one JSON object without a newline.
@@ -107,7 +112,7 @@ impl CsvRows {
             Found::Record(framed) => framed,
             Found::Broken(broken) => {
                 self.check_first = false;
-                return Ok(Next::Rejected(self.broken(broken)));
+                return Ok(Next::Rejected(self.maker.broken(broken)));
             }
             Found::End if self.check_first => {
                 return Err(SourceError::Empty {
@@ -119,13 +124,14 @@ impl CsvRows {
         };
         self.line = framed.line;
         let start = out.len();
-        let encoded = if framed.quoted && self.records.field_count() != self.columns.len() {
+        let encoder = &self.maker.encoder;
+        let encoded = if framed.quoted && self.records.field_count() != self.columns().len() {
             Err(Refused::Count(self.records.field_count()))
         } else if framed.quoted {
-            self.encoder.encode_fields(self.records.fields(), out)
+            encoder.encode_fields(self.records.fields(), out)
         } else {
             let (padded, length) = self.records.raw_padded(&framed);
-            self.encoder.encode_line(padded, length, out)
+            encoder.encode_line(padded, length, out)
         };
         if self.check_first {
             self.check_first = false;
@@ -134,11 +140,7 @@ impl CsvRows {
         if let Err(refused) = encoded {
             out.truncate(start);
             let raw = self.records.raw(&framed);
-            return Ok(Next::Rejected(Rejection {
-                place: format!("{}:{}", self.file_name, framed.line),
-                reason: self.reason(refused),
-                record: rejected_record(framed.line, raw),
-            }));
+            return Ok(Next::Rejected(self.maker.rejection(framed.line, raw, refused)));
         }
         Ok(Next::Row)
     }
@@ -207,11 +209,22 @@ impl CsvRows {
                 .and_then(serde_json::Value::as_str)
                 .is_some_and(|field| field.trim().eq_ignore_ascii_case(name))
         };
-        if self.columns.iter().all(same) {
+        if self.columns().iter().all(same) {
             let problem = "the first row is a header, not data; set header: true".to_owned();
             return Err(SourceError::Header { path: self.config.path.clone(), line, problem });
         }
         Ok(())
+    }
+}
+
+impl RowMaker {
+    /// What is said of the row `raw` on `line`, which is no record.
+    pub(super) fn rejection(&self, line: u64, raw: &[u8], refused: Refused) -> Rejection {
+        Rejection {
+            place: format!("{}:{line}", self.file_name),
+            reason: self.reason(refused),
+            record: rejected_record(line, raw),
+        }
     }
 
     fn reason(&self, refused: Refused) -> String {

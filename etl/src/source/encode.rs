@@ -6,7 +6,7 @@
 use super::json::{CLASSES, DELIMITER, ESCAPE, HIGH, is_number_of, push_escaped, push_string};
 
 /// What is copied at once of a short text.
-const CHUNK: usize = 32;
+pub(super) const CHUNK: usize = 32;
 
 /// Why a row is no record.
 #[derive(Debug, Clone, Copy)]
@@ -21,36 +21,78 @@ pub(super) enum Refused {
 #[derive(Debug)]
 pub(super) struct Encoder {
     /// `{"first":`, `,"second":` and so on.
-    prefixes: Vec<Prefix>,
+    pub(super) prefixes: Vec<Prefix>,
     prefix_bytes: usize,
-    delimiter: u8,
+    pub(super) delimiter: u8,
     /// What bytes mean in a line, where the delimiter ends a field.
     line_classes: Box<[u8; 256]>,
-    numbers: bool,
+    pub(super) numbers: bool,
 }
 
-/// A column's name as it begins a field, followed by at least [`CHUNK`] zeros.
+/// A column's name as it begins a field. Four of them: with the quote that ends a text
+/// before it, the one that begins a text, neither or both.
 #[derive(Debug)]
-struct Prefix {
-    padded: Box<[u8]>,
-    length: usize,
+pub(super) struct Prefix([Name; 4]);
+
+/// A text whose beginning is copied as a whole.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// Its first bytes, and zeros behind it.
+    pub(super) head: [u8; CHUNK],
+    /// The others.
+    pub(super) tail: Box<[u8]>,
+    pub(super) length: usize,
+}
+
+impl Prefix {
+    fn new(first: bool, column: &str) -> Prefix {
+        let name = |after_text: bool, text: bool| {
+            let mut bytes = Vec::new();
+            if after_text {
+                bytes.push(b'"');
+            }
+            bytes.push(if first { b'{' } else { b',' });
+            push_string(&mut bytes, column);
+            bytes.push(b':');
+            if text {
+                bytes.push(b'"');
+            }
+            let mut head = [0; CHUNK];
+            let (short, tail) = bytes.split_at(bytes.len().min(CHUNK));
+            head[..short.len()].copy_from_slice(short);
+            Name { head, tail: tail.into(), length: bytes.len() }
+        };
+        Prefix([name(false, false), name(false, true), name(true, false), name(true, true)])
+    }
+
+    /// The name between two fields, of which either may be a text.
+    #[inline]
+    pub(super) fn between(&self, before_is_text: bool, is_text: bool) -> &Name {
+        &self.0[2 * usize::from(before_is_text) + usize::from(is_text)]
+    }
+}
+
+impl Name {
+    fn push(&self, out: &mut Vec<u8>) {
+        push_short(out, &self.head, self.length.min(CHUNK));
+        out.extend_from_slice(&self.tail);
+    }
 }
 
 impl Encoder {
     pub(super) fn new(columns: &[String], delimiter: u8, numbers: bool) -> Self {
-        let mut prefixes = Vec::with_capacity(columns.len());
-        for (at, column) in columns.iter().enumerate() {
-            let mut prefix = vec![if at == 0 { b'{' } else { b',' }];
-            push_string(&mut prefix, column);
-            prefix.push(b':');
-            let length = prefix.len();
-            prefix.resize(length + CHUNK, 0);
-            prefixes.push(Prefix { padded: prefix.into_boxed_slice(), length });
-        }
-        let prefix_bytes = prefixes.iter().map(|prefix| prefix.length).sum();
+        let prefixes: Vec<Prefix> =
+            columns.iter().enumerate().map(|(at, name)| Prefix::new(at == 0, name)).collect();
+        let prefix_bytes = prefixes.iter().map(|prefix| prefix.0[0].length).sum();
         let mut line_classes = Box::new(CLASSES);
         line_classes[usize::from(delimiter)] |= DELIMITER;
         Encoder { prefixes, prefix_bytes, delimiter, line_classes, numbers }
+    }
+
+    /// What a row of so many bytes needs of the output at most, if nothing in it is
+    /// escaped.
+    pub(super) fn room(&self, length: usize) -> usize {
+        self.prefix_bytes + length + 3 * self.prefixes.len() + 2 * CHUNK
     }
 
     /// Encodes a line without quotes, the first `length` bytes of `padded`; what
@@ -76,7 +118,7 @@ impl Encoder {
                 }
                 class |= this;
             }
-            push_short(out, &prefix.padded, prefix.length);
+            prefix.0[0].push(out);
             let field = self.encode_field(&padded[start..], length, class, out);
             start += length + 1;
             if let Err((at, byte)) = field {
@@ -102,7 +144,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<(), Refused> {
         for (column, (prefix, field)) in self.prefixes.iter().zip(fields).enumerate() {
-            push_short(out, &prefix.padded, prefix.length);
+            prefix.0[0].push(out);
             let class = field.iter().fold(0, |class, byte| class | CLASSES[usize::from(*byte)]);
             self.encode_field(field, field.len(), class, out)
                 .map_err(|(at, byte)| Refused::NotUtf8 { column, at, byte })?;

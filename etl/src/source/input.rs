@@ -8,6 +8,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
+use super::ahead::Ahead;
 use super::error::SourceError;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -26,6 +27,9 @@ pub(super) struct Input {
 enum Stream {
     Plain(Counted),
     Gzip(Box<MultiGzDecoder<BufReader<Counted>>>),
+    Ahead(Ahead),
+    /// Taken away, to be read ahead.
+    Nothing,
 }
 
 /// A file that counts what is read from it, after the bytes read to recognize it.
@@ -81,6 +85,24 @@ impl Input {
         match &self.stream {
             Stream::Plain(counted) => counted.bytes,
             Stream::Gzip(decoder) => decoder.get_ref().get_ref().bytes,
+            Stream::Ahead(ahead) => ahead.bytes_read(),
+            Stream::Nothing => 0,
+        }
+    }
+
+    /// Reads on by a thread, from where it is. To be called within a runtime.
+    pub(super) fn read_ahead(&mut self) {
+        if !matches!(self.stream, Stream::Ahead(_)) {
+            let stream = std::mem::replace(&mut self.stream, Stream::Nothing);
+            let input = Input { stream, bytes_total: self.bytes_total };
+            self.stream = Stream::Ahead(Ahead::start(input));
+        }
+    }
+
+    /// Waits until reading does not block, where it is read ahead.
+    pub(super) async fn ready(&mut self) {
+        if let Stream::Ahead(ahead) = &mut self.stream {
+            ahead.ready().await;
         }
     }
 }
@@ -90,6 +112,8 @@ impl Read for Input {
         match &mut self.stream {
             Stream::Plain(counted) => counted.read(buffer),
             Stream::Gzip(decoder) => decoder.read(buffer),
+            Stream::Ahead(ahead) => ahead.read(buffer),
+            Stream::Nothing => Ok(0),
         }
     }
 }

@@ -113,9 +113,30 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// As [`push_escaped`], into `out` from place `at` on, which has room for six times the
+/// text; gives the place behind it.
+pub(crate) fn put_escaped(out: &mut [u8], mut at: usize, text: &[u8]) -> usize {
+    for &byte in text {
+        let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+        let unicode = [b'\\', b'u', b'0', b'0', high, low];
+        let (escaped, length) = match byte {
+            b'"' | b'\\' => ([b'\\', byte, 0, 0, 0, 0], 2),
+            b'\n' => (*b"\\n\0\0\0\0", 2),
+            b'\r' => (*b"\\r\0\0\0\0", 2),
+            b'\t' => (*b"\\t\0\0\0\0", 2),
+            _ if CLASSES[usize::from(byte)] & ESCAPE != 0 => (unicode, 6),
+            _ => ([byte, 0, 0, 0, 0, 0], 1),
+        };
+        out[at..at + length].copy_from_slice(&escaped[..length]);
+        at += length;
+    }
+    at
+}
+
 /// Appends bytes that are UTF-8 with what JSON wants escaped.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut written = 0;
     for (at, &byte) in text.iter().enumerate() {
         if CLASSES[usize::from(byte)] & ESCAPE == 0 {
@@ -143,7 +164,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{CLASSES, is_number, is_number_of, push_string};
+    use super::{CLASSES, is_number, is_number_of, push_string, put_escaped};
 
     #[test]
     fn only_what_every_reader_takes_for_the_same_number_is_one() {
@@ -216,5 +237,8 @@ mod tests {
         let mut out = Vec::new();
         push_string(&mut out, &text);
         assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        let mut put = vec![0; 6 * text.len() + 1];
+        let end = put_escaped(&mut put, 1, text.as_bytes());
+        assert_eq!(put[1..end], out[1..out.len() - 1]);
     }
 }

@@ -75,12 +75,14 @@ pub(super) struct Broken {
 pub(super) struct Records {
     path: PathBuf,
     input: Input,
-    limits: Limits,
+    pub(super) limits: Limits,
     buffer: Vec<u8>,
     /// What is read and not cut yet is `buffer[start..end]`.
     start: usize,
     end: usize,
     at_eof: bool,
+    /// Why the file cannot be read beyond `end`.
+    broken: Option<(io::ErrorKind, String)>,
     /// The line that `start` is on.
     line: u64,
     /// The record before ended with a `\r` at the buffer's end: a `\n` belongs to it.
@@ -116,6 +118,7 @@ impl Records {
             start: 0,
             end: 0,
             at_eof: false,
+            broken: None,
             line: 1,
             skip_newline: false,
             recuts: 0,
@@ -126,6 +129,11 @@ impl Records {
             mark: None,
             ending: Ending::default(),
         }
+    }
+
+    /// What is read from.
+    pub(super) fn input(&mut self) -> &mut Input {
+        &mut self.input
     }
 
     /// Bytes of the file that are read and cut, about.
@@ -186,6 +194,41 @@ impl Records {
             scanned = 0;
             self.mark_here();
         }
+    }
+
+    /// What is read and not cut yet; it begins with a record or a blank line.
+    pub(super) fn pending(&mut self) -> &[u8] {
+        if self.skip_newline && self.start < self.end {
+            self.skip_newline = false;
+            self.start += usize::from(self.buffer[self.start] == b'\n');
+        }
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Whether nothing can be read any more: the file has ended or is broken.
+    pub(super) fn no_more(&self) -> bool {
+        self.at_eof || self.broken.is_some()
+    }
+
+    /// Cuts off `length` bytes of what is pending, which are whole records in so many
+    /// lines, each with its end.
+    pub(super) fn take(&mut self, length: usize, lines: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.buffer[self.start..self.start + length]);
+        self.start += length;
+        self.line += lines;
+        self.mark = None;
+        self.ended(true);
+    }
+
+    /// The line that comes next.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The hash of everything before what is pending, and its bytes.
+    pub(super) fn hashed(&mut self) -> (blake3::Hasher, u64) {
+        self.hash_until(self.start);
+        (self.hasher.clone(), self.base + self.start as u64)
     }
 
     /// The place after the record found last.
@@ -381,9 +424,12 @@ impl Records {
 
     /// Reads more behind what is pending, which may move to the buffer's start;
     /// `false` at the end of the input.
-    fn fill(&mut self) -> Result<bool, SourceError> {
+    pub(super) fn fill(&mut self) -> Result<bool, SourceError> {
         if self.at_eof {
             return Ok(false);
+        }
+        if let Some((kind, text)) = &self.broken {
+            return Err(self.unreadable(io::Error::new(*kind, text.clone())));
         }
         let pending = self.end - self.start;
         self.hash_until(self.start);
@@ -410,12 +456,18 @@ impl Records {
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    let (path, line) = (self.path.clone(), self.line - 1);
-                    return Err(SourceError::Read { path, line, source });
+                    self.broken = Some((source.kind(), source.to_string()));
+                    return Err(self.unreadable(source));
                 }
             }
             return Ok(!self.at_eof);
         }
+    }
+}
+
+impl Records {
+    fn unreadable(&self, source: io::Error) -> SourceError {
+        SourceError::Read { path: self.path.clone(), line: self.line - 1, source }
     }
 }
 
@@ -426,7 +478,7 @@ impl std::fmt::Display for Limits {
 }
 
 /// Line ends within a record: `\n`, `\r\n` and a lone `\r` are one each.
-fn line_ends(bytes: &[u8]) -> u64 {
+pub(super) fn line_ends(bytes: &[u8]) -> u64 {
     let mut count = 0;
     for at in memchr::memchr2_iter(b'\n', b'\r', bytes) {
         count += u64::from(bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n'));

@@ -3,9 +3,10 @@
 //! differs by a bit is refused with the reason.
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::metadata::{Metadata, MetadataError};
+use crate::deflate::{self, trailer};
 
 /// The largest body written or read: what a decompression bomb can cost.
 pub(super) const BODY_MAX: usize = if cfg!(test) { 4 << 20 } else { 256 << 20 };
@@ -18,7 +19,6 @@ pub(super) const HEADER_MAX: u64 = FIXED.len() as u64 + 2 + u16::MAX as u64;
 /// batch gives the same bytes and every flipped header bit shows.
 const FIXED: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255];
 const TRAILER: usize = 8;
-const LEVEL: Compression = Compression::new(1);
 
 /// Why bytes cannot be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +27,8 @@ pub(super) enum FrameError {
     BodyTooLarge,
     #[error("the batch's metadata is larger than a gzip header can hold")]
     MetadataTooLarge,
-    #[error("the compressor failed")]
-    Compressor,
+    #[error(transparent)]
+    Compressor(#[from] deflate::Failed),
 }
 
 /// Why a file does not check.
@@ -51,7 +51,8 @@ pub(super) fn frame(mut metadata: Metadata, body: &[u8]) -> Result<Vec<u8>, Fram
     if body.len() > BODY_MAX {
         return Err(FrameError::BodyTooLarge);
     }
-    let deflated = deflate(body)?;
+    let mut deflated = Vec::new();
+    deflate::deflate(body, &mut deflated)?;
     metadata.body_bytes = body.len() as u64;
     metadata.body_blake3 = blake3::hash(body).to_hex().to_string();
     metadata.deflate_crc32 = crc32(&deflated);
@@ -116,24 +117,6 @@ pub(super) fn unframe(file: &[u8]) -> Result<(Metadata, Bytes), FrameProblem> {
     Ok((metadata, Bytes::from(body)))
 }
 
-fn deflate(body: &[u8]) -> Result<Vec<u8>, FrameError> {
-    let mut compress = Compress::new(LEVEL, false);
-    let mut deflated = Vec::with_capacity(body.len() / 3 + 128);
-    loop {
-        let consumed = usize::try_from(compress.total_in()).map_err(|_| FrameError::Compressor)?;
-        let status = compress
-            .compress_vec(&body[consumed..], &mut deflated, FlushCompress::Finish)
-            .map_err(|_| FrameError::Compressor)?;
-        match status {
-            Status::StreamEnd => return Ok(deflated),
-            Status::Ok | Status::BufError if deflated.len() == deflated.capacity() => {
-                deflated.reserve(deflated.capacity());
-            }
-            Status::Ok | Status::BufError => return Err(FrameError::Compressor),
-        }
-    }
-}
-
 /// Inflates all of `deflated` into exactly `length` bytes.
 fn inflate_exactly(deflated: &[u8], length: usize) -> Result<Vec<u8>, FrameProblem> {
     const DAMAGED: FrameProblem = FrameProblem::Damaged("the records do not decompress");
@@ -147,14 +130,6 @@ fn inflate_exactly(deflated: &[u8], length: usize) -> Result<Vec<u8>, FrameProbl
         && inflate.total_out() == length as u64;
     body.truncate(length);
     if whole { Ok(body) } else { Err(DAMAGED) }
-}
-
-fn trailer(body: &[u8]) -> [u8; TRAILER] {
-    let mut trailer = [0; TRAILER];
-    trailer[..4].copy_from_slice(&crc32(body).to_le_bytes());
-    let length_mod_2_32 = (body.len() as u64 & u64::from(u32::MAX)) as u32;
-    trailer[4..].copy_from_slice(&length_mod_2_32.to_le_bytes());
-    trailer
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -222,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_body_longer_or_shorter_than_its_metadata_says_is_refused() {
-        let deflated = deflate(&vec![b'x'; 100_000]).unwrap();
+        let mut deflated = Vec::new();
+        deflate::deflate(&vec![b'x'; 100_000], &mut deflated).unwrap();
         for length in [0, 1, 99_999, 100_001] {
             assert!(inflate_exactly(&deflated, length).is_err(), "{length}");
         }
@@ -233,7 +209,8 @@ mod tests {
     fn a_bomb_is_refused_before_it_is_inflated() {
         let body = vec![b'0'; BODY_MAX + 1];
         assert_eq!(frame(metadata(), &body), Err(FrameError::BodyTooLarge));
-        let deflated = deflate(&body).unwrap();
+        let mut deflated = Vec::new();
+        deflate::deflate(&body, &mut deflated).unwrap();
         let bomb = Metadata {
             body_bytes: body.len() as u64,
             deflate_crc32: crc32(&deflated),

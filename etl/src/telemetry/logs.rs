@@ -15,8 +15,9 @@ use super::display::AboveDisplay;
 use super::rotation::{LogLimits, Rotating};
 use super::traces;
 
-/// Lines that may wait for the disk: at 200 bytes each, 6 MiB.
-const WAITING_LINES_MAX: usize = 32_768;
+/// Lines that may wait for the disk: at 200 bytes each, 1.5 MiB, and as much again for the
+/// places that are kept for them.
+const WAITING_LINES_MAX: usize = 8_192;
 /// The libraries' own debug output is about their insides, not about a run.
 const LIBRARIES: &str = ",hyper=info,hyper_util=info,h2=info,rustls=info,etl::trace=off";
 
