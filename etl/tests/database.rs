@@ -249,7 +249,8 @@ fn a_restart_of_the_server_and_lost_commit_replies_double_and_lose_nothing() {
     server.go();
     let ran: Ran = child.wait_with_output().unwrap().into();
     assert!(matches!(ran.code, Some(0 | 75)), "{} {}", ran.stdout, ran.stderr);
-    assert!(sink(&ran, "retries") >= 5, "{}", ran.stdout);
+    // The loss that opens the breaker spools what would be tried again, of all workers.
+    assert!(sink(&ran, "retries") >= 1, "{}", ran.stdout);
     let there = server.number("SELECT count(*) FROM numbers");
     assert!(there > 300, "{there}");
     run_with(&bench, &url, &[]).exits(0);
