@@ -31,8 +31,11 @@ impl MariaDb {
     /// Makes and starts a server.
     pub fn start() -> MariaDb {
         let dir = tempfile::Builder::new().prefix("etl-mariadb-").tempdir().unwrap();
+        // Servers that share one place for temporary files remove each other's.
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
         let mut install = Command::new("mariadb-install-db");
         install
+            .env("TMPDIR", dir.path().join("tmp"))
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .args(NO_AIO)
             .arg(format!("--user={}", user()))
@@ -55,6 +58,7 @@ impl MariaDb {
             .arg("--no-defaults")
             .arg(format!("--user={}", user()))
             .arg(format!("--datadir={}", self.path("data").display()))
+            .arg(format!("--tmpdir={}", self.path("tmp").display()))
             .arg(format!("--socket={}", self.path("socket").display()))
             .arg(format!("--pid-file={}", self.path("pid").display()))
             .arg(format!("--port={}", self.port))
