@@ -6,6 +6,7 @@
 //! Exits 1 when a limit is missed or a record is lost, 2 when it could not measure.
 
 mod appliances;
+mod beside_psql;
 mod bulk;
 mod flat;
 mod limits;

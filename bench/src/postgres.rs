@@ -3,18 +3,17 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Stdio;
 
 use etl_fixtures::CpuCsv;
 
 use crate::BenchError;
+use crate::beside_psql::{BesidePsql, finish};
 use crate::bulk::run_pipeline;
 use crate::limits::POSTGRES_WALL_OVER_COPY;
 use crate::loader::Loader;
-use crate::process::{Usage, measure};
-use crate::report::{Medians, Report, Run, Verdict, median, say};
+use crate::process::Usage;
+use crate::report::{Medians, Report, Verdict, say};
 use crate::server::Postgres;
-use crate::sink::Counts;
 
 const SEED: u64 = 42;
 
@@ -36,28 +35,19 @@ pub(crate) fn limits() -> String {
 
 /// Loads `rows` rows `runs` times with etl and with psql.
 pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchError> {
-    let psql = Loader::on_path("psql").ok_or_else(|| {
-        BenchError::Failed("psql is not on PATH: apt-get install postgresql".to_owned())
-    })?;
     let directory = tempfile::tempdir().map_err(BenchError::io("temporary directory"))?;
     let directory = directory.path();
     say(&format!("postgres: generating {rows} rows …"));
     let written = File::create(directory.join("rows.csv"))
         .and_then(|file| CpuCsv::new(rows, SEED).write(file))
         .map_err(BenchError::io("generating rows"))?;
-    // As a server comes, but without a checkpoint in the middle of one of the two.
-    let server = Postgres::start_with(&["max_wal_size=8GB", "checkpoint_timeout=1h"]);
-
-    let (mut measured, mut copies) = (Vec::new(), Vec::new());
-    for number in 1..=runs {
-        say(&format!("postgres: run {number} of {runs}"));
-        let usage = run_etl(etl, directory, &server, rows)?;
-        measured.push(Run::new(etl.name, &usage, counted(&server), rows));
-        let usage = run_copy(&psql, directory, &server)?;
-        copies.push(usage.wall.as_secs_f64());
-        measured.push(Run::new(psql.name, &usage, counted(&server), rows));
-    }
-    let copy = median(copies);
+    let beside = BesidePsql::start("cpu", COLUMNS)?;
+    let (measured, copy) = beside.in_turn(
+        ("postgres", etl),
+        (rows, runs),
+        || run_etl(etl, directory, &beside.server, rows),
+        || run_copy(&beside, directory),
+    )?;
     let megabytes = written.bytes / 1_000_000;
     let task = format!("{rows} rows, {megabytes} MB, nine columns, {runs} runs each");
     let judge = |medians: &Medians<'_>| {
@@ -68,23 +58,12 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
     Ok(Report::new("postgres", task, rows, measured, judge))
 }
 
-/// An empty table on a server that has nothing else to do.
-fn fresh_table(server: &Postgres) {
-    server.ask(&format!("DROP TABLE IF EXISTS cpu; CREATE TABLE cpu ({COLUMNS})"));
-    server.ask("CHECKPOINT");
-}
-
-fn counted(server: &Postgres) -> Counts {
-    Counts { records: server.number("SELECT count(*) FROM cpu"), ..Counts::default() }
-}
-
 fn run_etl(
     etl: &Loader,
     directory: &Path,
     server: &Postgres,
     rows: u64,
 ) -> Result<Usage, BenchError> {
-    fresh_table(server);
     let pipeline = format!(
         "name: bulk\n\
          source:\n  csv: {{ path: rows.csv }}\n\
@@ -99,18 +78,11 @@ fn run_etl(
     run_pipeline(etl, directory, &pipeline, rows)
 }
 
-fn run_copy(psql: &Loader, directory: &Path, server: &Postgres) -> Result<Usage, BenchError> {
-    fresh_table(server);
-    let mut command = psql.command(directory)?;
+fn run_copy(beside: &BesidePsql, directory: &Path) -> Result<Usage, BenchError> {
+    let mut command = beside.psql.command(directory)?;
     command
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c"])
         .arg("\\copy cpu FROM 'rows.csv' WITH (FORMAT csv, HEADER)")
-        .arg(server.url())
-        .stdin(Stdio::null());
-    let usage = measure(&mut command).map_err(BenchError::io("psql"))?;
-    if !usage.status.success() {
-        let words = psql.last_words(directory);
-        return Err(BenchError::Failed(format!("psql: {}:\n{words}", usage.status)));
-    }
-    Ok(usage)
+        .arg(beside.server.url());
+    finish(&beside.psql, command, directory)
 }

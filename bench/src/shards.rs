@@ -2,16 +2,15 @@
 //! piped into `psql \copy … from stdin`, four pipes at once, in turn.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::BenchError;
+use crate::beside_psql::{BesidePsql, finish};
 use crate::bulk::run_pipeline;
 use crate::limits::{SHARDS_RSS_MIB, SHARDS_WALL_OVER_PIPE};
 use crate::loader::Loader;
-use crate::process::{Usage, measure};
-use crate::report::{Medians, Report, Run, Verdict, median, say};
+use crate::process::Usage;
+use crate::report::{Medians, Report, Verdict, say};
 use crate::server::Postgres;
-use crate::sink::Counts;
 
 /// Rows in all when none are asked for: what the promise speaks of.
 pub(crate) const ROWS: u64 = 1_000_000;
@@ -33,28 +32,23 @@ pub(crate) fn limits() -> String {
 
 /// Gathers `rows` rows of four shards `runs` times with etl and with psql.
 pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchError> {
-    let psql = Loader::on_path("psql").ok_or_else(|| {
-        BenchError::Failed("psql is not on PATH: apt-get install postgresql".to_owned())
-    })?;
+    let bash = Loader::on_path("bash")
+        .ok_or_else(|| BenchError::Failed("bash is not on PATH".to_owned()))?;
     let directory = tempfile::tempdir().map_err(BenchError::io("temporary directory"))?;
     let directory = directory.path();
-    let server = Postgres::start_with(&["max_wal_size=8GB", "checkpoint_timeout=1h"]);
+    let beside = BesidePsql::start("gathered", COLUMNS)?;
+    let server = &beside.server;
     let rows = rows.next_multiple_of(SHARDS.len() as u64);
     say(&format!("shards: generating {rows} rows …"));
     for (number, shard) in SHARDS.iter().enumerate() {
-        fill(&server, shard, number as u64, rows / SHARDS.len() as u64);
+        fill(server, shard, number as u64, rows / SHARDS.len() as u64);
     }
-
-    let (mut measured, mut pipes) = (Vec::new(), Vec::new());
-    for number in 1..=runs {
-        say(&format!("shards: run {number} of {runs}"));
-        let usage = run_etl(etl, directory, &server, rows)?;
-        measured.push(Run::new(etl.name, &usage, counted(&server), rows));
-        let usage = run_pipes(&psql, directory, &server)?;
-        pipes.push(usage.wall.as_secs_f64());
-        measured.push(Run::new(psql.name, &usage, counted(&server), rows));
-    }
-    let pipe = median(pipes);
+    let (measured, pipe) = beside.in_turn(
+        ("shards", etl),
+        (rows, runs),
+        || run_etl(etl, directory, server, rows),
+        || run_pipes(&bash, &beside, directory),
+    )?;
     let task = format!("{rows} rows, eight columns, four shards, {runs} runs each");
     let judge = |medians: &Medians<'_>| {
         let etl = medians.of("etl");
@@ -96,23 +90,12 @@ fn fill(server: &Postgres, shard: &str, number: u64, rows: u64) {
     server.sql(&database, "VACUUM ANALYZE customers");
 }
 
-/// An empty table on a server that has nothing else to do.
-fn fresh_table(server: &Postgres) {
-    server.ask(&format!("DROP TABLE IF EXISTS gathered; CREATE TABLE gathered ({COLUMNS})"));
-    server.ask("CHECKPOINT");
-}
-
-fn counted(server: &Postgres) -> Counts {
-    Counts { records: server.number("SELECT count(*) FROM gathered"), ..Counts::default() }
-}
-
 fn run_etl(
     etl: &Loader,
     directory: &Path,
     server: &Postgres,
     rows: u64,
 ) -> Result<Usage, BenchError> {
-    fresh_table(server);
     let urls: Vec<String> = SHARDS.iter().map(|shard| url(server, shard)).collect();
     let pipeline = format!(
         "name: shards\n\
@@ -131,17 +114,14 @@ fn run_etl(
 }
 
 /// What a careful person would write instead: one pipe for each shard, all at once.
-fn run_pipes(psql: &Loader, directory: &Path, server: &Postgres) -> Result<Usage, BenchError> {
-    fresh_table(server);
-    let bash = Loader::on_path("bash")
-        .ok_or_else(|| BenchError::Failed("bash is not on PATH".to_owned()))?;
-    let program = psql.program.display();
+fn run_pipes(bash: &Loader, beside: &BesidePsql, directory: &Path) -> Result<Usage, BenchError> {
+    let program = beside.psql.program.display();
     let pipe = |shard: &&str| {
         format!(
             "{program} -Xq -v ON_ERROR_STOP=1 -c '\\copy customers to stdout' '{}' | \
              {program} -Xq -v ON_ERROR_STOP=1 -c '\\copy gathered from stdin' '{}' & pids+=($!)",
-            url(server, shard),
-            server.url()
+            url(&beside.server, shard),
+            beside.server.url()
         )
     };
     let pipes: Vec<String> = SHARDS.iter().map(pipe).collect();
@@ -150,11 +130,6 @@ fn run_pipes(psql: &Loader, directory: &Path, server: &Postgres) -> Result<Usage
         pipes.join("; ")
     );
     let mut command = bash.command(directory)?;
-    command.args(["-c", &script]).stdin(Stdio::null());
-    let usage = measure(&mut command).map_err(BenchError::io("bash"))?;
-    if !usage.status.success() {
-        let words = bash.last_words(directory);
-        return Err(BenchError::Failed(format!("psql: {}:\n{words}", usage.status)));
-    }
-    Ok(usage)
+    command.args(["-c", &script]);
+    finish(bash, command, directory)
 }

@@ -3,6 +3,7 @@
 //!
 //!     cargo test -p etl --test sql
 //!     ETL_SHARD_ROWS=250000 cargo test --release -p etl --test sql equal -- --nocapture
+//!     ETL_SHARD_ROWS=250000 cargo test --release -p etl --test sql from_nothing -- --nocapture
 //!     ETL_SHARD_KILLS=50 ETL_SHARD_ROWS=250000 cargo test --release -p etl --test sql killed -- --nocapture
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use postgres::Postgres;
 use shards::{SINK, Shards, TYPES};
 use support::crash::{Ended, kill_at, random, times};
+use support::serving::{Serving, history};
 use support::{Bench, Ran};
 
 /// The most memory that reading four shards may take, MiB.
@@ -31,17 +33,6 @@ const LAG: Duration = Duration::from_secs(4);
 /// Past the test harness, which would keep it back.
 fn tell(text: &str) {
     writeln!(std::io::stderr(), "sql: {text}").ok();
-}
-
-fn extracted(ran: &Ran) -> u64 {
-    ran.total("extracted")
-}
-
-#[track_caller]
-fn balanced(ran: Ran, code: i32) -> Ran {
-    let ran = ran.exits(code);
-    assert_eq!(ran.json()["balanced"], true, "{}", ran.stdout);
-    ran
 }
 
 #[test]
@@ -55,10 +46,10 @@ fn four_shards_become_equal_and_stay_so_reading_only_what_changed() {
     let began = Instant::now();
     let child = bench.command(&["run", "p.yaml", "--json"]).spawn().unwrap();
     let (output, peak) = peak::to_the_end(child);
-    let first = balanced(output.into(), 0);
+    let first = Ran::from(output).balanced(0);
     let took = began.elapsed();
     tell(&format!("{} rows of {TYPES} columns in {took:.1?}, peak {peak} MiB", 4 * rows));
-    assert_eq!(extracted(&first), 4 * rows);
+    assert_eq!(first.total("extracted"), 4 * rows);
     assert!(peak <= PEAK_MIB, "{peak} MiB");
     shards.are_equal(&[0, 1, 2, 3]);
 
@@ -70,19 +61,58 @@ fn four_shards_become_equal_and_stay_so_reading_only_what_changed() {
     let expected = changed + added + late;
 
     shards.halt_the_last();
-    let second = balanced(bench.run(&[]), 69);
-    assert_eq!(extracted(&second), 3 * expected, "only what changed is read");
+    let second = bench.run(&[]).balanced(69);
+    assert_eq!(second.total("extracted"), 3 * expected, "only what changed is read");
     assert_eq!(second.json()["targets"]["failed"], 1);
     assert!(second.stderr.contains("shard d"), "{}", second.stderr);
     shards.start_the_last();
     shards.are_equal(&[0, 1, 2]);
 
-    let third = balanced(bench.run(&[]), 0);
-    assert_eq!(extracted(&third), expected, "the shard that was down is caught up");
+    let third = bench.run(&[]).balanced(0);
+    assert_eq!(third.total("extracted"), expected, "the shard that was down is caught up");
     shards.are_equal(&[0, 1, 2, 3]);
 
-    let fourth = balanced(bench.run(&[]), 0);
-    assert_eq!(extracted(&fourth), 0, "nothing is new");
+    let fourth = bench.run(&[]).balanced(0);
+    assert_eq!(fourth.total("extracted"), 0, "nothing is new");
+}
+
+/// As a person begins: a pipeline is generated, three lines of its environment are edited, the
+/// doctor is asked, and it is started in a server.
+#[test]
+fn from_nothing_to_a_started_pipeline_with_every_row() {
+    let rows = times("ETL_SHARD_ROWS", 2000);
+    let shards = Shards::start(rows);
+    shards.make_customers();
+    let bench = Bench::new();
+    bench.etl(&["generate", "--name", "crm", "--template", "sql-shards"]).exits(0);
+    let template = std::fs::read_to_string(bench.path("pipelines/crm/.env.template")).unwrap();
+    let edited = [
+        ("SHARD_KIND=", "postgres".to_owned()),
+        ("SHARDS=", shards.urls()),
+        ("DATABASE_URL=", shards.url()),
+    ];
+    let line = |line: &str| match edited.iter().find(|(name, _)| line.starts_with(name)) {
+        Some((name, value)) => format!("{name}{value}\n"),
+        None => format!("{line}\n"),
+    };
+    let filled: String = template.lines().map(line).collect();
+    assert_eq!(filled.lines().zip(template.lines()).filter(|(one, other)| one != other).count(), 3);
+    bench.write("pipelines/crm/.env", filled);
+    bench.etl(&["doctor", "pipelines/crm/pipeline.yaml"]).exits(0);
+
+    let began = Instant::now();
+    let serving = Serving::start(&bench, "pipelines", &[]);
+    bench.etl(&["start", "crm"]).exits(0);
+    serving.until_within(Duration::from_secs(600), "a run is over", |it| it.runs("crm") >= 1);
+    tell(&format!("{} rows from nothing in {:.1?}", 4 * rows, began.elapsed()));
+    let run = history(&bench, "crm").remove(0);
+    assert_eq!(
+        (&run["result"], &run["extracted"]),
+        (&"complete".into(), &(4 * rows).into()),
+        "{run}"
+    );
+    shards.customers_are_equal();
+    assert_eq!(serving.stop().0, Some(0));
 }
 
 /// Into a table that takes every row it is given: only the ledger of batches stands
@@ -107,7 +137,7 @@ fn killed_at_any_instant_every_row_arrives_once() {
         std::fs::remove_dir_all(bench.path("data")).unwrap();
     };
     let began = Instant::now();
-    balanced(bench.run(&[]), 0);
+    bench.run(&[]).balanced(0);
     let whole = began.elapsed();
     from_nothing();
     let (mut killed, mut partly) = (0, 0);
@@ -122,7 +152,7 @@ fn killed_at_any_instant_every_row_arrives_once() {
         let has = shards.has();
         partly += u64::from(has > 0 && has < 4 * rows);
     }
-    let last = balanced(bench.run(&[]), 0);
+    let last = bench.run(&[]).balanced(0);
     tell(&format!("{killed} kills, after {partly} of them a part was there: {}", last.stdout));
     assert!(partly > 0, "no kill met a load");
     assert_eq!(shards.has(), 4 * rows, "each row once");
@@ -152,8 +182,8 @@ fn a_type_that_cannot_be_read_is_named_before_any_row_is_and_so_is_a_cursor_that
         bench.write("p.yaml", text);
     };
     pipeline("      - { table: odd, key: [id] }\n      - { table: fine, key: [id] }\n");
-    let ran = balanced(bench.run(&[]), 69);
-    assert_eq!(extracted(&ran), 2, "the other table is read");
+    let ran = bench.run(&[]).balanced(69);
+    assert_eq!(ran.total("extracted"), 2, "the other table is read");
     let named = "shard here, odd: column `both_` is of type public.pair, which cannot be read";
     assert!(ran.stderr.contains(named), "{}", ran.stderr);
     let doctor = bench.etl(&["doctor", "p.yaml"]).exits(69);
@@ -167,17 +197,17 @@ fn a_type_that_cannot_be_read_is_named_before_any_row_is_and_so_is_a_cursor_that
     }
 
     pipeline("      - { table: fine, key: [id], cursor: at }\n");
-    let ran = balanced(bench.run(&["--fresh"]), 69);
-    assert_eq!(extracted(&ran), 0);
+    let ran = bench.run(&["--fresh"]).balanced(69);
+    assert_eq!(ran.total("extracted"), 0);
     assert!(ran.stderr.contains("rows with NULL in `at`"), "{}", ran.stderr);
     let doctor = bench.etl(&["doctor", "p.yaml"]).exits(0);
     assert!(doctor.stdout.contains("no index on (at, id)"), "{}", doctor.stdout);
     pipeline("      - { table: fine, key: [id], cursor: at, skip_null_cursor: true }\n");
-    assert_eq!(extracted(&balanced(bench.run(&["--fresh"]), 0)), 1);
+    assert_eq!(bench.run(&["--fresh"]).balanced(0).total("extracted"), 1);
 
     let cast = "SELECT id, both_::text AS both_ FROM odd -- as text";
     pipeline(&format!("      - {{ name: odd, key: [id], query: \"{cast}\" }}\n"));
-    assert_eq!(extracted(&balanced(bench.run(&["--fresh"]), 0)), 1);
+    assert_eq!(bench.run(&["--fresh"]).balanced(0).total("extracted"), 1);
     let written = bench.path("data/p/processed");
     let text: String = std::fs::read_dir(written)
         .unwrap()
@@ -201,11 +231,11 @@ fn a_wrong_password_is_refused_at_once_and_a_server_that_is_away_is_tried_again(
         server.port
     );
     bench.write("p.yaml", text);
-    let ran = balanced(bench.run(&[]), 69);
+    let ran = bench.run(&[]).balanced(69);
     assert!(ran.stderr.contains("correct user and password"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
     server.halt();
-    let ran = balanced(bench.run(&[]), 69);
+    let ran = bench.run(&[]).balanced(69);
     assert!(ran.stderr.contains("connection lost, trying again"), "{}", ran.stderr);
     let log = std::fs::read_to_string(bench.path("logs/etl.log")).unwrap();
     assert!(!ran.stderr.contains("every-secret") && !log.contains("every-secret"));
@@ -248,7 +278,7 @@ fn tables_go_to_sinks_of_their_own_and_the_first_run_reads_so_far_back() {
         path("two.db")
     );
     bench.write("p.yaml", text);
-    let ran = balanced(bench.run(&[]), 0);
+    let ran = bench.run(&[]).balanced(0);
     let sinks = &ran.json()["sinks"];
     assert_eq!(sinks["history"]["delivered"], 2 * 14, "{sinks}");
     assert_eq!(sinks["log"]["delivered"], 2 * 30, "{sinks}");
@@ -263,14 +293,14 @@ fn tables_go_to_sinks_of_their_own_and_the_first_run_reads_so_far_back() {
     }
     assert!(all.contains("\"what\":\"AP8=\",\"shard\":\"two\""), "{all}");
     assert_eq!(all.matches("user 2-").count(), 14, "{all}");
-    let again = balanced(bench.run(&[]), 0);
-    assert_eq!(extracted(&again), 0, "{}", again.stderr);
+    let again = bench.run(&[]).balanced(0);
+    assert_eq!(again.total("extracted"), 0, "{}", again.stderr);
     // A table that is read whole is read whole again.
     let whole = std::fs::read_to_string(bench.path("p.yaml")).unwrap();
     let whole = whole.replace("cursor: at, lag: 1s, to: [log]", "to: [log]");
     bench.write("p.yaml", whole);
-    assert_eq!(extracted(&balanced(bench.run(&[]), 0)), 60);
-    assert_eq!(extracted(&balanced(bench.run(&[]), 0)), 60);
+    assert_eq!(bench.run(&[]).balanced(0).total("extracted"), 60);
+    assert_eq!(bench.run(&[]).balanced(0).total("extracted"), 60);
 }
 
 /// The pipelines of `fixtures/pipelines`, with PostgreSQL in the place of SQL Server.
@@ -312,25 +342,25 @@ fn the_example_pipelines_gather_their_tables() {
         command.env("SHARD_KIND", "postgres").env("SHARDS", urls.join(","));
         command.env("DATABASE_URL", server.url()).output().unwrap().into()
     };
-    balanced(run("shards"), 0);
+    run("shards").balanced(0);
     let sum = "SELECT count(*), sum(amount), min(first_name || last_name), count(DISTINCT shard_id), \
                count(DISTINCT processed_at) FROM sink_table";
     assert_eq!(server.ask(sum), "100|2805.00|ZoëO'Neil|2|1");
     let change = "UPDATE customers SET amount = 0, updated_at = now() - interval '2 min' \
                   WHERE customer_id = 2007";
     server.sql("shard2", change);
-    let ran = balanced(run("shards"), 0);
-    assert_eq!(extracted(&ran), 1);
+    let ran = run("shards").balanced(0);
+    assert_eq!(ran.total("extracted"), 1);
     assert_eq!(server.ask(sum), "100|2797.30|ZoëO'Neil|2|2");
 
-    let ran = balanced(run("login-analytics"), 0);
-    assert_eq!(extracted(&ran), 2 * (14 + 10));
+    let ran = run("login-analytics").balanced(0);
+    assert_eq!(ran.total("extracted"), 2 * (14 + 10));
     let logons = "SELECT count(*), count(DISTINCT shard_id), max(entry_sequence) FROM";
     assert_eq!(server.ask(&format!("{logons} user_connection_history")), "28|2|14");
     assert_eq!(server.ask(&format!("{logons} user_connection_log")), "20|2|10");
     // All again, over what is there.
     let state = bench.path("data/login-analytics/state");
     std::fs::remove_dir_all(state).unwrap();
-    balanced(run("login-analytics"), 0);
+    run("login-analytics").balanced(0);
     assert_eq!(server.ask(&format!("{logons} user_connection_history")), "28|2|14");
 }

@@ -9,14 +9,7 @@ mod support;
 
 use mariadb::MariaDb;
 use serde_json::{Value, json};
-use support::{Bench, Ran};
-
-#[track_caller]
-fn balanced(ran: Ran, code: i32) -> Ran {
-    let ran = ran.exits(code);
-    assert_eq!(ran.json()["balanced"], true, "{}", ran.stdout);
-    ran
-}
+use support::Bench;
 
 fn pipeline(server: &MariaDb, databases: &[&str], tables: &str) -> String {
     let urls: Vec<String> = databases.iter().map(|database| server.url(database)).collect();
@@ -57,7 +50,7 @@ fn every_type_comes_out_as_the_server_writes_it() {
     );
     let bench = Bench::new();
     bench.write("p.yaml", pipeline(&server, &["one"], "{ table: things, key: [id] }"));
-    balanced(bench.run(&[]), 0);
+    bench.run(&[]).balanced(0);
     let mut found = records(&bench);
     assert_eq!(found.len(), 1, "{found:?}");
     let expected = json!({
@@ -91,7 +84,7 @@ fn pages_by_cursor_and_key_miss_and_repeat_nothing_and_a_server_that_comes_back_
     bench.write("p.yaml", pipeline(&server, &["one", "two"], table));
     let doctor = bench.etl(&["doctor", "p.yaml"]).exits(0);
     assert!(doctor.stdout.contains("index on (at, a, b)"), "{}", doctor.stdout);
-    balanced(bench.run(&[]), 0);
+    bench.run(&[]).balanced(0);
     for shard in ["one", "two"] {
         let of = |record: &Value| record["n"].as_u64().filter(|_| record["shard"] == shard);
         let mut numbers: Vec<u64> = records(&bench).iter().filter_map(of).collect();
@@ -101,13 +94,13 @@ fn pages_by_cursor_and_key_miss_and_repeat_nothing_and_a_server_that_comes_back_
     let change = "UPDATE t SET n = n + 1000, at = NOW(3) - INTERVAL 2 SECOND WHERE n <= 20";
     server.sql("one", change);
     server.halt();
-    let ran = balanced(bench.run(&[]), 69);
+    let ran = bench.run(&[]).balanced(69);
     assert!(ran.stderr.contains("connection lost, trying again"), "{}", ran.stderr);
     assert_eq!(ran.json()["targets"]["failed"], 2);
     server.go();
-    let ran = balanced(bench.run(&[]), 0);
+    let ran = bench.run(&[]).balanced(0);
     assert_eq!(ran.total("extracted"), 20, "{}", ran.stderr);
-    assert_eq!(balanced(bench.run(&[]), 0).total("extracted"), 0);
+    assert_eq!(bench.run(&[]).balanced(0).total("extracted"), 0);
 }
 
 #[test]
@@ -122,7 +115,7 @@ fn a_wrong_password_and_a_type_that_cannot_be_read_are_refused_by_name() {
     let bench = Bench::new();
     let tables = "{ table: shapes, key: [id] }";
     bench.write("p.yaml", pipeline(&server, &["one"], tables));
-    let ran = balanced(bench.run(&[]), 69);
+    let ran = bench.run(&[]).balanced(69);
     let named = "shard one, shapes: column `shape` is of type geometry, which cannot be read";
     assert!(ran.stderr.contains(named), "{}", ran.stderr);
     let with = |password: &str| {
@@ -130,8 +123,8 @@ fn a_wrong_password_and_a_type_that_cannot_be_read_are_refused_by_name() {
         bench.write("p.yaml", text.replace("root@", &format!("reader:{password}@")));
         bench.run(&[])
     };
-    let ran = balanced(with("wrong"), 69);
+    let ran = with("wrong").balanced(69);
     assert!(ran.stderr.contains("correct user and password"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
-    balanced(with("right"), 0);
+    with("right").balanced(0);
 }

@@ -35,17 +35,6 @@ const PEAK_MIB: u64 = 96;
 /// How far reading stays behind the clock.
 const LAG: Duration = Duration::from_secs(3);
 
-fn extracted(ran: &Ran) -> u64 {
-    ran.total("extracted")
-}
-
-#[track_caller]
-fn balanced(ran: Ran, code: i32) -> Ran {
-    let ran = ran.exits(code);
-    assert_eq!(ran.json()["balanced"], true, "{}", ran.stdout);
-    ran
-}
-
 #[test]
 fn four_shards_become_equal_and_stay_so_reading_only_what_changed() {
     let rows = times("ETL_SHARD_ROWS", 2000);
@@ -60,9 +49,9 @@ fn four_shards_become_equal_and_stay_so_reading_only_what_changed() {
     let began = Instant::now();
     let child = bench.command(&["run", "p.yaml", "--json"]).spawn().unwrap();
     let (output, peak) = peak::to_the_end(child);
-    let first = balanced(output.into(), 0);
+    let first = Ran::from(output).balanced(0);
     println!("{} rows in {:.1?}, peak {peak} MiB", 4 * rows, began.elapsed());
-    assert_eq!((extracted(&first), shards.sent()), (4 * rows, 4 * rows));
+    assert_eq!((first.total("extracted"), shards.sent()), (4 * rows, 4 * rows));
     assert!(peak <= PEAK_MIB, "{peak} MiB");
     assert!(shards.server(0).state().logins.iter().all(|login| login.read_only));
     shards.are_equal(&[0, 1, 2, 3]);
@@ -76,17 +65,17 @@ fn four_shards_become_equal_and_stay_so_reading_only_what_changed() {
     std::thread::sleep(LAG + Duration::from_millis(500));
 
     shards.halt_the_last();
-    let second = balanced(bench.run(&[]), 69);
-    assert_eq!(extracted(&second), 3 * expected, "only what changed is read");
+    let second = bench.run(&[]).balanced(69);
+    assert_eq!(second.total("extracted"), 3 * expected, "only what changed is read");
     assert!(second.stderr.contains("shard d"), "{}", second.stderr);
     shards.start_the_last();
     shards.are_equal(&[0, 1, 2]);
 
-    let third = balanced(bench.run(&[]), 0);
-    assert_eq!(extracted(&third), expected, "the shard that was down is caught up");
+    let third = bench.run(&[]).balanced(0);
+    assert_eq!(third.total("extracted"), expected, "the shard that was down is caught up");
     shards.are_equal(&[0, 1, 2, 3]);
     assert_eq!(shards.sent(), 4 * (rows + expected), "no unchanged row left a shard");
-    assert_eq!(extracted(&balanced(bench.run(&[]), 0)), 0, "nothing is new");
+    assert_eq!(bench.run(&[]).balanced(0).total("extracted"), 0, "nothing is new");
 }
 
 /// Into a table that takes every row it is given: only the ledger of batches stands between a
@@ -120,7 +109,7 @@ fn killed_at_any_instant_every_row_arrives_once() {
         }
         parts += u64::from((1..4 * rows).contains(&shards.gathered()));
     }
-    balanced(bench.run(&[]), 0);
+    bench.run(&[]).balanced(0);
     println!("{killed} kills, {parts} of them with a part of the rows there");
     assert!(parts > 0, "no kill met a load");
     assert_eq!(shards.gathered(), 4 * rows, "each row once");
@@ -137,9 +126,9 @@ fn a_deadlock_and_a_connection_cut_in_the_middle_of_a_result_cost_no_row() {
     shards.make_sink("CHECK (true)");
     shards.server(0).fail("FROM [dbo].[things]", ServerError::deadlock());
     shards.server(1).cut_after(333);
-    let ran = balanced(bench.run(&[]), 0);
+    let ran = bench.run(&[]).balanced(0);
     assert!(ran.stderr.contains("1205"), "{}", ran.stderr);
-    assert_eq!((extracted(&ran), shards.gathered()), (3200, 3200));
+    assert_eq!((ran.total("extracted"), shards.gathered()), (3200, 3200));
     shards.are_equal(&[0, 1, 2, 3]);
 }
 
@@ -161,8 +150,8 @@ fn a_refused_login_and_an_unknown_authority_are_said_and_the_other_shards_are_re
     let (head, tail) = pipeline.split_at(second);
     bench.write("p.yaml", format!("{head}{}", tail.replacen(&right, "Password=wrong-secret", 1)));
     shards.make_sink("CHECK (true)");
-    let ran = balanced(bench.run(&[]), 69);
-    assert_eq!(extracted(&ran), 200);
+    let ran = bench.run(&[]).balanced(69);
+    assert_eq!(ran.total("extracted"), 200);
     for words in ["shard b", "Login failed for user", "shard d", "tls.ca"] {
         assert!(ran.stderr.contains(words), "{words} in {}", ran.stderr);
     }

@@ -63,6 +63,14 @@ impl Ran {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
+
+    /// Fails the test unless the exit code is `code` and the books balance.
+    #[track_caller]
+    pub fn balanced(self, code: i32) -> Ran {
+        let ran = self.exits(code);
+        assert_eq!(ran.json()["balanced"], true, "{}", ran.stdout);
+        ran
+    }
 }
 
 /// A run whose words are heard while it goes on.

@@ -58,9 +58,20 @@ impl Serving {
     /// Waits until `condition` holds.
     #[track_caller]
     pub fn until(&self, what: &str, condition: impl Fn(&Serving) -> bool) {
+        self.until_within(PATIENCE, what, condition);
+    }
+
+    /// Waits so long at most until `condition` holds.
+    #[track_caller]
+    pub fn until_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        condition: impl Fn(&Serving) -> bool,
+    ) {
         let began = Instant::now();
         while !condition(self) {
-            assert!(began.elapsed() < PATIENCE, "waited until {what}\n{}", self.stderr());
+            assert!(began.elapsed() < patience, "waited until {what}\n{}", self.stderr());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

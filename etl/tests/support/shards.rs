@@ -107,6 +107,45 @@ impl Shards {
         shards
     }
 
+    /// Makes the table that the template for shards reads, with the same rows of every shard's own.
+    pub fn make_customers(&self) {
+        for (number, shard) in (0..).zip(SHARDS) {
+            let first = number * self.rows;
+            self.sql(
+                shard,
+                &format!(
+                    "CREATE TABLE customers (customer_id bigint PRIMARY KEY, first_name text, \
+                     last_name text, email text, created_at timestamptz, country text, \
+                     amount numeric(10,2), updated_at timestamptz NOT NULL); \
+                     INSERT INTO customers SELECT {first} + i, 'n\u{e4}me ' || i, nullif(i % 7, 0)::text, \
+                     i || '@example.net', timestamptz '2026-03-29 00:30+00' + i * interval '0.333 s', \
+                     (ARRAY['DE', 'FR', NULL])[1 + i % 3], i * 1.01, now() - interval '1 hour' \
+                     FROM generate_series(1, {}) AS i; \
+                     CREATE INDEX ON customers (updated_at, customer_id)",
+                    self.rows
+                ),
+            );
+        }
+    }
+
+    /// Fails unless every customer of every shard is in `sink_table` as it is there.
+    #[track_caller]
+    pub fn customers_are_equal(&self) {
+        let fold = |from: &str, own: &str| {
+            format!(
+                "SET TIME ZONE 'UTC'; SELECT count(*) || ' ' || md5(string_agg(md5(concat_ws('|', \
+                 customer_id, first_name, coalesce(last_name, '(null)'), email, created_at, \
+                 coalesce(country, '(null)'), amount)), '' ORDER BY customer_id)) FROM {from} {own}"
+            )
+        };
+        for (number, shard) in (0..).zip(SHARDS) {
+            let (above, to) = (number * self.rows, (number + 1) * self.rows);
+            let own = format!("WHERE customer_id > {above} AND customer_id <= {to}");
+            let theirs = self.sql(shard, &fold("customers", ""));
+            assert_eq!(self.ask(&fold("sink_table", &own)), theirs, "shard {shard}");
+        }
+    }
+
     fn insert(&self, shard: &str, from: u64, to: u64) {
         let values: Vec<&str> = COLUMNS.iter().map(|(_, _, value, ..)| *value).collect();
         let sql = format!(

@@ -247,8 +247,7 @@ impl Client for Link {
     }
 
     fn has_null<'a>(&'a mut self, relation: &'a Relation, column: &'a str) -> Doing<'a, bool> {
-        let (from, name) = (DIALECT.relation(relation), (DIALECT.name)(column));
-        let sql = format!("SELECT EXISTS (SELECT FROM {from} WHERE {name} IS NULL)");
+        let sql = DIALECT.has_null(relation, column);
         Box::pin(async move { Ok(self.ask(&sql).await?.as_deref() == Some("t")) })
     }
 

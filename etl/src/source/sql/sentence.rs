@@ -27,6 +27,13 @@ impl Dialect {
         }
     }
 
+    /// Asks whether there is a row with NULL in a column.
+    #[must_use]
+    pub fn has_null(&self, relation: &Relation, column: &str) -> String {
+        let (from, name) = (self.relation(relation), (self.name)(column));
+        format!("SELECT EXISTS (SELECT 1 FROM {from} WHERE {name} IS NULL)")
+    }
+
     /// `SELECT … FROM … WHERE … ORDER BY …`, without a limit.
     #[must_use]
     pub fn page(&self, page: &Page) -> String {

@@ -218,8 +218,7 @@ impl Client for Link {
     }
 
     fn has_null<'a>(&'a mut self, relation: &'a Relation, column: &'a str) -> Doing<'a, bool> {
-        let (from, name) = (DIALECT.relation(relation), (DIALECT.name)(column));
-        let sql = format!("SELECT EXISTS (SELECT 1 FROM {from} WHERE {name} IS NULL)");
+        let sql = DIALECT.has_null(relation, column);
         Box::pin(self.run(move |connection| connection.query_row(&sql, [], |row| row.get(0))))
     }
 
