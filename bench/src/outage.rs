@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use crate::loader::Loader;
 use crate::process::{Usage, measure};
 use crate::report::{Medians, Report, Run, Verdict, say};
 use crate::sink::{Counts, Sink, SinkOptions};
+use crate::spooled::taken_after;
 
 /// Rows when none are asked for: 20,000 files.
 pub(crate) const ROWS: u64 = 4_000_000;
@@ -93,8 +95,10 @@ fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
     ]
 }
 
-/// Loads all rows while nobody listens; believes the files in the spool.
-fn spool(etl: &Loader, directory: &Path, rows: u64) -> Result<Usage, BenchError> {
+/// Loads all rows while nobody listens; believes the files in the spool. The time is that
+/// until the last of them had its name.
+pub(crate) fn spool(etl: &Loader, directory: &Path, rows: u64) -> Result<Usage, BenchError> {
+    let start = SystemTime::now();
     let usage = etl_run(etl, directory, &["--fresh"], SPOOLED)?;
     let result: Value = serde_json::from_str(&etl.stdout(directory)).unwrap_or_default();
     let spooled = result["sinks"]["http"]["spooled"].as_u64();
@@ -108,10 +112,12 @@ fn spool(etl: &Loader, directory: &Path, rows: u64) -> Result<Usage, BenchError>
             "etl spooled {spooled:?} of {rows} records in {files} files"
         )));
     }
-    Ok(usage)
+    let wall = taken_after(&directory.join("data/bulk/spool/http"), start)
+        .map_err(BenchError::io("spool"))?;
+    Ok(Usage { wall, ..usage })
 }
 
-fn etl_run(
+pub(crate) fn etl_run(
     etl: &Loader,
     directory: &Path,
     arguments: &[&str],
@@ -132,7 +138,7 @@ fn counted(rows: u64) -> Counts {
     Counts { records: rows, ..Counts::default() }
 }
 
-fn free_port() -> Result<u16, BenchError> {
+pub(crate) fn free_port() -> Result<u16, BenchError> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
     let address = listener.and_then(|listener| listener.local_addr());
     Ok(address.map_err(BenchError::io("a free port"))?.port())
