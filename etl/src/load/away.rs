@@ -2,6 +2,7 @@
 //! groups, while the workers go on.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{Instrument, error};
@@ -17,6 +18,21 @@ pub(super) struct Delivered {
     pub(super) held: Held,
     /// Told when the file is gone, or is left to the next process.
     pub(super) done: oneshot::Sender<bool>,
+}
+
+/// The pause between removals of what is kept for nobody: they must not slow down a run.
+const TIDY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Removes, while new batches come, files that are kept to be written over and that
+/// nobody needs; the next run goes on with what is left.
+pub(super) async fn tidy(parts: Arc<Parts>) {
+    let mut live_done = parts.live_done.subscribe();
+    while let Ok(true) = parts.disk.run(Spool::tidy).await {
+        tokio::select! {
+            () = tokio::time::sleep(TIDY_PAUSE) => {}
+            _ = live_done.wait_for(|done| *done) => return,
+        }
+    }
 }
 
 impl Parts {

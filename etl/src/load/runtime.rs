@@ -18,7 +18,7 @@ use super::obstacle::obstacle;
 use super::parts::Parts;
 use super::plan::ReplayPlan;
 use super::sink::Sink;
-use super::{replay, worker};
+use super::{away, replay, worker};
 use crate::batch::{Ack, Batch, Payload};
 use crate::checkpoint::{Ticket, Tracker};
 use crate::config::{Load, SpoolMode};
@@ -149,6 +149,7 @@ impl SinkRuntime {
         let (live, live_out) = bounded((load.channel() / load.limits().records).max(1));
         let (replay_in, replay_out) = bounded(workers.clamp(2, REPLAYED_MAX));
         let mut tasks = start_workers(&parts, workers, &live_out, &replay_out);
+        tasks.push(tokio::spawn(away::tidy(parts.clone()).in_current_span()));
         tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in).in_current_span()));
         Ok(SinkRuntime {
             parts,

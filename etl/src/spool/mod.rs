@@ -246,6 +246,12 @@ impl Spool {
         Ok(())
     }
 
+    /// Removes some of the files that are kept to be written over and that nobody has
+    /// needed for long; says whether there are more.
+    pub fn tidy(&self) -> bool {
+        self.pool.tidy(&self.directory)
+    }
+
     /// Writes records that were refused for good into one file in `dead/`;
     /// durable when this returns.
     ///

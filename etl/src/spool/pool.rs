@@ -26,7 +26,7 @@ const SIZE_MAX: u64 = 256 << 10;
 /// For how long a file is kept that nobody needs, in seconds.
 pub(super) const KEPT_SECONDS: u64 = 3600;
 /// Files removed at once, so that nobody waits long.
-pub(super) const REMOVED_AT_ONCE: usize = 256;
+const REMOVED_AT_ONCE: usize = 64;
 
 /// The free files of one directory.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(super) struct Pool {
 struct Free {
     files: VecDeque<FreeFile>,
     bytes: u64,
+    /// Numbers of files that nobody will write over.
+    unneeded: Vec<u64>,
     next_number: u64,
 }
 
@@ -60,16 +62,27 @@ impl Pool {
         Pool { free, bytes_max: spool_bytes_max / 4, closed }
     }
 
-    /// Takes up a file of an earlier process whose name is durable; false when there
-    /// is no place for it.
-    pub fn take_up(&self, number: u64, size: u64) -> bool {
+    /// Takes up a file of an earlier process whose name is durable; one that is not
+    /// `wanted`, or for which there is no place, is to be removed.
+    pub fn take_up(&self, number: u64, size: u64, wanted: bool) {
         let mut free = self.lock();
         free.next_number = free.next_number.max(number.saturating_add(1));
-        let fits = self.fits(&free, size);
-        if fits {
+        if wanted && self.fits(&free, size) {
             free.push(FreeFile { number, size, renamed: None });
+        } else {
+            free.unneeded.push(number);
         }
-        fits
+    }
+
+    /// Removes some of the files that nobody will write over; says whether there are more.
+    pub fn tidy(&self, directory: &Directory) -> bool {
+        let (some, more) = {
+            let mut free = self.lock();
+            let rest = free.unneeded.len().saturating_sub(REMOVED_AT_ONCE);
+            (free.unneeded.split_off(rest), rest > 0)
+        };
+        some.iter().for_each(|number| remove(directory, &free_name(*number)));
+        more
     }
 
     /// Takes the file's name away: keeps it if there is a place, removes it otherwise.
@@ -157,7 +170,7 @@ impl Free {
 }
 
 /// A free file that cannot be removed stays, in nobody's way.
-pub(super) fn remove(directory: &Directory, name: &str) {
+fn remove(directory: &Directory, name: &str) {
     if let Err(error) = directory.remove(OsStr::new(name)) {
         debug!(%error, name, "could not remove a free spool file");
     }

@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::listing::{Entry, list};
 use super::metadata::unix_now;
 use super::name::{self, Name};
-use super::pool::{self, KEPT_SECONDS, Pool, REMOVED_AT_ONCE};
+use super::pool::{KEPT_SECONDS, Pool};
 use super::quarantine::{CORRUPT, REASON, quarantine};
 use super::read::{ReadError, read};
 use super::usage::{Counts, Place};
@@ -116,7 +116,7 @@ fn remove_temps(directory: &Directory) -> io::Result<()> {
 }
 
 /// Files that a process before this one had done with, for this one to write over.
-/// Those that nobody has needed for long go, some at each start.
+/// Those that nobody has needed for long are to go.
 pub(super) fn take_up_free(directory: &Directory, pool: &Pool, now: u64) -> io::Result<()> {
     let mut free: Vec<u64> = Vec::new();
     directory.visit_names(|name| {
@@ -130,15 +130,10 @@ pub(super) fn take_up_free(directory: &Directory, pool: &Pool, now: u64) -> io::
     directory.sync()?;
     free.sort_unstable();
     let oldest_kept = now.saturating_sub(KEPT_SECONDS);
-    let mut removed = 0;
     for number in free {
-        let name = name::free_name(number);
-        let Ok(Some(facts)) = directory.facts(OsStr::new(&name)) else { continue };
-        let wanted = facts.regular && facts.changed >= oldest_kept;
-        let kept = wanted && pool.take_up(number, facts.size);
-        if !kept && removed < REMOVED_AT_ONCE {
-            removed += 1;
-            pool::remove(directory, &name);
+        if let Ok(Some(facts)) = directory.facts(OsStr::new(&name::free_name(number))) {
+            let wanted = facts.regular && facts.changed >= oldest_kept;
+            pool.take_up(number, facts.size, wanted);
         }
     }
     Ok(())

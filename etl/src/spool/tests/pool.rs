@@ -143,7 +143,7 @@ fn free_files_are_few_are_found_again_and_go_when_nobody_needs_them() {
 }
 
 #[test]
-fn what_nobody_has_needed_for_an_hour_goes_at_a_start() {
+fn what_nobody_has_needed_for_an_hour_goes() {
     let root = scratch();
     let spool = spool(&root);
     let stored: Vec<Stored> = (0..5).map(|number| store(&spool, number)).collect();
@@ -152,6 +152,7 @@ fn what_nobody_has_needed_for_an_hour_goes_at_a_start() {
     for (later, left) in [(0, 5), (KEPT_SECONDS - 60, 5), (KEPT_SECONDS + 60, 0)] {
         let pool = Pool::new(OPTIONS.max_bytes);
         recover::take_up_free(&spool.directory, &pool, now + later).unwrap();
+        assert!(!pool.tidy(&spool.directory), "there are more");
         assert_eq!(free_files(spool.directory()).len(), left, "{later} s later");
     }
 }
