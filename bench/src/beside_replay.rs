@@ -3,7 +3,7 @@
 //! by which the sink tells them from the old ones.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
 use crate::BenchError;
@@ -15,8 +15,11 @@ use crate::process::Usage;
 use crate::report::{Medians, Report, Run, Verdict, say};
 use crate::sink::{Counts, Sink, SinkOptions};
 
-/// Rows when none are asked for; as many wait in the spool.
-pub(crate) const ROWS: u64 = 4_000_000;
+/// New rows when none are asked for.
+pub(crate) const ROWS: u64 = 2_000_000;
+
+/// Rows that wait in the spool for each new one, so that the replay outlasts the load.
+const WAITING: u64 = 3;
 
 const ALONE: &str = "etl alone";
 const BESIDE: &str = "etl beside";
@@ -36,8 +39,9 @@ pub(crate) fn limits() -> String {
 pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchError> {
     let directory = tempfile::tempdir().map_err(BenchError::io("temporary directory"))?;
     let directory = directory.path();
-    generate(directory, rows)?;
-    rename_first_column(directory).map_err(BenchError::io("new rows"))?;
+    let waiting = rows * WAITING;
+    generate(directory, waiting)?;
+    new_rows(directory, rows).map_err(BenchError::io("new rows"))?;
     let port = free_port()?;
     let url = format!("http://127.0.0.1:{port}/load");
     let workers = "workers: 10\n    spool: { max_bytes: 64GiB }";
@@ -51,10 +55,10 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
             fs::remove_dir_all(&data).map_err(BenchError::io("earlier run's data"))?;
         }
         measured.push(load(ALONE, etl, directory, rows, port, 0)?);
-        spool(etl, directory, rows)?;
-        measured.push(load(BESIDE, etl, directory, rows, port, rows)?);
+        spool(etl, directory, waiting)?;
+        measured.push(load(BESIDE, etl, directory, rows, port, waiting)?);
     }
-    let task = format!("{rows} new rows, as many replayed, 200 a batch, {runs} runs each");
+    let task = format!("{rows} new rows, {waiting} replayed, 200 a batch, {runs} runs each");
     Ok(Report::new("beside-replay", task, rows, measured, judge))
 }
 
@@ -94,13 +98,15 @@ fn load(
     Ok(Run::new(what, &Usage { wall: last - first, ..usage }, counts, rows))
 }
 
-/// The same rows once more, under another header.
-fn rename_first_column(directory: &Path) -> std::io::Result<()> {
-    let mut rows = BufReader::new(fs::File::open(directory.join("rows.csv"))?);
-    let mut header = String::new();
-    rows.read_line(&mut header)?;
-    let mut file = fs::File::create(directory.join("new.csv"))?;
+/// The first of the same rows once more, under another header.
+fn new_rows(directory: &Path, rows: u64) -> std::io::Result<()> {
+    let mut lines = BufReader::new(fs::File::open(directory.join("rows.csv"))?).lines();
+    let mut file = BufWriter::new(fs::File::create(directory.join("new.csv"))?);
+    let header = lines.next().transpose()?.unwrap_or_default();
     let rest = header.find(',').unwrap_or(header.len());
-    write!(file, "new{}", &header[rest..])?;
-    std::io::copy(&mut rows, &mut file).map(drop)
+    writeln!(file, "new{}", &header[rest..])?;
+    for line in lines.take(usize::try_from(rows).unwrap_or(usize::MAX)) {
+        writeln!(file, "{}", line?)?;
+    }
+    file.flush()
 }

@@ -49,8 +49,8 @@ one run on one machine."
 struct Arguments {
     /// Which scenarios; without any, all.
     scenarios: Vec<Scenario>,
-    /// Rows of the loads (default: bulk 5000000, outage and
-    /// beside-replay 4000000, flat 10000000, postgres and shards 1000000). Below 5 million the
+    /// Rows of the loads (default: bulk 5000000, outage 4000000,
+    /// beside-replay 2000000, flat 10000000, postgres and shards 1000000). Below 5 million the
     /// start of the process shows in bulk.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,

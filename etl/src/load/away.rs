@@ -57,9 +57,8 @@ impl Parts {
     }
 
     fn take_all_away(&self, spool: &Spool) {
-        let all = std::mem::take(
-            &mut *self.delivered.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let all =
+            std::mem::take(&mut *self.delivered.lock().unwrap_or_else(PoisonError::into_inner));
         for Delivered { file, held, done } in all {
             if let Err(error) = spool.remove(file) {
                 // The file stays, and the next run sends it again under the same key.

@@ -238,7 +238,10 @@ impl Parts {
     }
 
     /// Remembers and logs what the disk said, once per kind of trouble.
-    pub(super) fn noted<T>(&self, result: std::io::Result<Result<T, WriteError>>) -> Result<T, String> {
+    pub(super) fn noted<T>(
+        &self,
+        result: std::io::Result<Result<T, WriteError>>,
+    ) -> Result<T, String> {
         let text = match result {
             Ok(Ok(value)) => {
                 *self.disk_trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;

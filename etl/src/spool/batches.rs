@@ -117,11 +117,7 @@ impl Spool {
         }
     }
 
-    fn publish(
-        &self,
-        framed: Framed,
-        mut draft: Draft,
-    ) -> Result<(Framed, Published), WriteError> {
+    fn publish(&self, framed: Framed, mut draft: Draft) -> Result<(Framed, Published), WriteError> {
         loop {
             let same_batch = || self.holds_same_batch(&framed);
             match draft.publish(&self.directory, &framed.file(), same_batch) {
