@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::BenchError;
 use crate::bulk::{generate, pipeline};
 use crate::limits::{
-    OUTAGE_AFTER_REPLAY, OUTAGE_RECORDS_PER_SECOND, OUTAGE_TIMES_SYSLOG_NG, REPLAY_CPU_SECONDS_PER_MILLION,
-    REPLAY_RECORDS_PER_SECOND,
+    OUTAGE_AFTER_REPLAY, OUTAGE_RECORDS_PER_SECOND, OUTAGE_TIMES_SYSLOG_NG,
+    REPLAY_CPU_SECONDS_PER_MILLION, REPLAY_RECORDS_PER_SECOND,
 };
 use crate::loader::Loader;
 use crate::process::{Usage, measure};

@@ -122,8 +122,7 @@ impl Report {
                 loaders.push(run.loader);
             }
         }
-        let medians: Vec<Median> =
-            loaders.iter().map(|loader| median_of(loader, &runs)).collect();
+        let medians: Vec<Median> = loaders.iter().map(|loader| median_of(loader, &runs)).collect();
         let mut verdicts = judge(&Medians(&medians));
         let ours = medians.iter().filter(|median| median.loader.starts_with("etl"));
         let lost = ours.map(|median| median.lost_worst.unsigned_abs()).max().unwrap_or(u64::MAX);

@@ -55,7 +55,8 @@ impl Hits {
     /// many polls as can have been answered.
     pub(crate) fn polls(&self, chosen: impl Fn(usize) -> bool) -> u64 {
         let of = |target: &Target| target.cycles.iter().filter(|hits| **hits > 0).count() as u64;
-        let chosen = |(number, target): (usize, &Target)| if chosen(number) { of(target) } else { 0 };
+        let chosen =
+            |(number, target): (usize, &Target)| if chosen(number) { of(target) } else { 0 };
         self.targets.iter().enumerate().map(chosen).sum()
     }
 

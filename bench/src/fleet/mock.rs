@@ -160,10 +160,7 @@ struct Request {
 }
 
 /// Reads a request's head, for none of these has a body; none when the other end is done.
-async fn next_request(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Option<Request>> {
+async fn next_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
     loop {
         if let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
@@ -305,7 +302,8 @@ mod tests {
         let body: serde_json::Value =
             serde_json::from_str(json.rsplit("\r\n\r\n").next().unwrap()).unwrap();
         assert_eq!(body["cpu_number"], "0");
-        assert_eq!((fleet.hits().total(), fleet.hits().polls(|target| target == 3)), (3, 1));
+        let hits = fleet.hits();
+        assert_eq!((hits.total(), hits.polls(|target| target == 3)), (3, 1));
     }
 
     #[test]

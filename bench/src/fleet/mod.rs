@@ -134,7 +134,11 @@ fn judge(medians: &Medians<'_>, seen: &[Seen]) -> Vec<Verdict> {
         // `f64::max` would forget a lag that could not be read.
         let worst = lags.fold(0.0, |worst, lag| if lag <= worst { worst } else { lag });
         // A second of CPU for a million polls is a millionth for each.
-        verdicts.push(Verdict::at_most(cpu, median.cpu_seconds_per_million, FLEET_CPU_MICROSECONDS));
+        verdicts.push(Verdict::at_most(
+            cpu,
+            median.cpu_seconds_per_million,
+            FLEET_CPU_MICROSECONDS,
+        ));
         verdicts.push(Verdict::at_most(rss, median.rss_mib, FLEET_RSS_MIB));
         verdicts.push(Verdict::at_most(lag, worst, FLEET_LAG_P99_MS));
     }
@@ -147,7 +151,8 @@ fn judge(medians: &Medians<'_>, seen: &[Seen]) -> Vec<Verdict> {
     }
     let sum = |of: fn(&Tally) -> u64| seen.iter().map(|seen| of(&seen.tally)).sum::<u64>();
     #[allow(clippy::cast_precision_loss, reason = "zero is exact, the rest is a failure")]
-    let [missed, doubled] = [sum(|tally| tally.missed), sum(|tally| tally.doubled)].map(|n| n as f64);
+    let [missed, doubled] =
+        [sum(|tally| tally.missed), sum(|tally| tally.doubled)].map(|n| n as f64);
     let told: f64 = seen.iter().map(|seen| seen.missed).sum();
     verdicts.push(Verdict::at_most("polls of living targets missed, all runs", missed, 0.0));
     verdicts.push(Verdict::at_most("polls that etl says it missed, all runs", told, 0.0));

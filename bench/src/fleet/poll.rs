@@ -36,11 +36,7 @@ pub(super) struct Seen {
 
 /// Polls a fleet. Of the run, `lost` counts polls that were answered and whose record did
 /// not arrive, or records that no answer was for.
-pub(super) fn poll(
-    etl: &Loader,
-    directory: &Path,
-    size: &Size,
-) -> Result<(Run, Seen), BenchError> {
+pub(super) fn poll(etl: &Loader, directory: &Path, size: &Size) -> Result<(Run, Seen), BenchError> {
     let options = size.options;
     let fleet = MockFleet::start(options).map_err(BenchError::io("mock fleet"))?;
     let sink = Sink::start(1).map_err(BenchError::io("sink"))?;
