@@ -3,6 +3,7 @@
 
 pub mod display;
 pub mod figures;
+pub mod live_profile;
 pub mod logs;
 pub mod profile;
 pub mod report;
