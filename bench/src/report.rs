@@ -20,6 +20,9 @@ pub(crate) struct Report {
     runs: Vec<Run>,
     medians: Vec<Median>,
     verdicts: Vec<Verdict>,
+    /// A schedule sets the pace, so that nobody is faster than anybody.
+    #[serde(skip)]
+    paced: bool,
 }
 
 /// Figures mean nothing without the machine they were taken on.
@@ -129,7 +132,12 @@ impl Report {
         #[allow(clippy::cast_precision_loss, reason = "zero is exact, the rest is a failure")]
         let lost = lost as f64;
         verdicts.push(Verdict::at_most("records lost or doubled, worst run", lost, 0.0));
-        Report { scenario, task, machine: Machine::this(), runs, medians, verdicts }
+        Report { scenario, task, machine: Machine::this(), runs, medians, verdicts, paced: false }
+    }
+
+    /// Of loads whose pace a schedule sets: who is faster is not said.
+    pub(crate) fn paced(self) -> Report {
+        Report { paced: true, ..self }
     }
 
     /// The limits and whether they were met.
@@ -155,7 +163,9 @@ impl Report {
                 row.lost_worst
             ));
         }
-        if let Some((etl, peers)) = self.medians.split_first() {
+        if let Some((etl, peers)) = self.medians.split_first()
+            && !self.paced
+        {
             for peer in peers.iter().filter(|peer| !peer.loader.starts_with("etl")) {
                 Self::print_line(&format!(
                     "  etl is {:.1} times as fast as {} with 1/{:.1} of its CPU per record",

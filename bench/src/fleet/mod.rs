@@ -107,7 +107,7 @@ pub(crate) fn run(etl: &Loader, every: Duration, runs: u32) -> Result<Report, Be
          open files; {runs} runs each",
         every.as_secs()
     );
-    Ok(Report::new("fleet", task, measured, |medians| judge(medians, &seen)))
+    Ok(Report::new("fleet", task, measured, |medians| judge(medians, &seen)).paced())
 }
 
 /// What Prometheus is for: all of them answer at once.
