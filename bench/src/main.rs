@@ -20,6 +20,7 @@ mod report;
 // The throwaway server of the tests.
 #[path = "../../etl/tests/support/postgres.rs"]
 mod server;
+mod shapes;
 mod shards;
 mod sink;
 mod start;
