@@ -77,7 +77,7 @@ pub(crate) fn run(
     }
     let task = format!("{rows} rows, {megabytes} MB, 200 a request, {runs} runs each");
     let judge = if tolerant { judge_tolerantly } else { judge };
-    Ok(Report::new("bulk", task, rows, measured, judge))
+    Ok(Report::new("bulk", task, measured, judge))
 }
 
 /// Writes `rows.csv`; gives its bytes.

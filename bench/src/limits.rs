@@ -20,6 +20,8 @@ pub(crate) const TOLERANT_RSS_MIB: f64 = 40.0;
 
 /// Records that the spool takes a second while the API is down, durable.
 pub(crate) const OUTAGE_RECORDS_PER_SECOND: f64 = 1_000_000.0;
+/// The same beside syslog-ng's reliable disk buffer, in the same run.
+pub(crate) const OUTAGE_TIMES_SYSLOG_NG: f64 = 5.0;
 /// What is left of that right after a replay has deleted 20,000 files.
 pub(crate) const OUTAGE_AFTER_REPLAY: f64 = 0.7;
 /// Records that a replay sends a second, and what a million of them may cost.
@@ -53,3 +55,11 @@ pub(crate) const SHARDS_WALL_OVER_PIPE: f64 = 2.0;
 
 /// Peak resident memory while four shards are read.
 pub(crate) const SHARDS_RSS_MIB: f64 = 96.0;
+
+/// What a poll of a fleet may cost, in millionths of a CPU second, beside an API that takes
+/// what comes; what the process may hold, and how late a poll may be.
+pub(crate) const FLEET_CPU_MICROSECONDS: f64 = 75.0;
+pub(crate) const FLEET_RSS_MIB: f64 = 40.0;
+pub(crate) const FLEET_LAG_P99_MS: f64 = 5.0;
+/// What a scrape may cost, of what it costs Prometheus in the same run.
+pub(crate) const FLEET_CPU_OF_PROMETHEUS: f64 = 1.0 / 3.0;

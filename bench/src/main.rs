@@ -10,6 +10,7 @@ mod beside_psql;
 mod beside_replay;
 mod bulk;
 mod flat;
+mod fleet;
 mod limits;
 mod loader;
 mod outage;
@@ -20,13 +21,16 @@ mod report;
 // The throwaway server of the tests.
 #[path = "../../etl/tests/support/postgres.rs"]
 mod server;
+mod shapes;
 mod shards;
 mod sink;
 mod spooled;
 mod start;
+mod syslog_ng;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
@@ -41,6 +45,8 @@ use crate::report::{Report, say};
 Peers are measured beside etl when they are on PATH:
   faucet   cargo install faucet-cli --version 1.0.1 --locked \\
              --no-default-features --features source-csv,sink-http
+  prometheus   apt-get install prometheus
+  syslog-ng    apt-get install syslog-ng-core syslog-ng-mod-http
 
 Results are written to bench/results/SCENARIO.json. Records per second vary by 15 %
 from run to run; CPU seconds per million records are steady. Compare only figures of
@@ -60,6 +66,10 @@ struct Arguments {
     /// Appliances polled at once; four times as many are polled in all.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     in_flight: u32,
+    /// How often the targets of fleet are polled, seconds; with less, fewer targets at as many
+    /// polls a second.
+    #[arg(long, default_value_t = fleet::EVERY_SECONDS, value_parser = clap::value_parser!(u32).range(15..=3600))]
+    every: u32,
     /// Measure this binary of etl, say an earlier one, instead of building one.
     #[arg(long, value_name = "FILE")]
     etl: Option<PathBuf>,
@@ -76,6 +86,9 @@ struct Arguments {
 enum Scenario {
     /// A large CSV file, 200 records a request, to an API that answers at once.
     Bulk,
+    /// 100,000 targets a minute from one process, a twentieth of them black holes; exporters
+    /// beside Prometheus. A run takes 9 minutes.
+    Fleet,
     /// Appliances that take 6 s each: 4,000 of them, 1,000 at once, take 24 s at best.
     Appliances,
     /// The API is down for a whole load, comes back, and is down again.
@@ -155,6 +168,10 @@ fn run(arguments: &Arguments) -> Result<bool, BenchError> {
                 flat::run(&etl, arguments.rows.unwrap_or(flat::ROWS), arguments.runs)?
             }
             Scenario::Start => start::run(&etl, arguments.runs)?,
+            Scenario::Fleet => {
+                let every = Duration::from_secs(arguments.every.into());
+                fleet::run(&etl, every, arguments.runs)?
+            }
             Scenario::Appliances => appliances::run(&etl, arguments.in_flight, arguments.runs)?,
             Scenario::Postgres => {
                 postgres::run(&etl, arguments.rows.unwrap_or(postgres::ROWS), arguments.runs)?
@@ -179,6 +196,7 @@ fn list() {
             Scenario::BesideReplay => beside_replay::limits(),
             Scenario::Flat => flat::limits(),
             Scenario::Start => start::limits(),
+            Scenario::Fleet => fleet::limits(),
             Scenario::Appliances => appliances::limits(),
             Scenario::Postgres => postgres::limits(),
             Scenario::Shards => shards::limits(),

@@ -11,14 +11,15 @@ use serde_json::Value;
 use crate::BenchError;
 use crate::bulk::{generate, pipeline};
 use crate::limits::{
-    OUTAGE_AFTER_REPLAY, OUTAGE_RECORDS_PER_SECOND, REPLAY_CPU_SECONDS_PER_MILLION,
-    REPLAY_RECORDS_PER_SECOND,
+    OUTAGE_AFTER_REPLAY, OUTAGE_RECORDS_PER_SECOND, OUTAGE_TIMES_SYSLOG_NG,
+    REPLAY_CPU_SECONDS_PER_MILLION, REPLAY_RECORDS_PER_SECOND,
 };
 use crate::loader::Loader;
 use crate::process::{Usage, measure};
 use crate::report::{Medians, Report, Run, Verdict, say};
 use crate::sink::{Counts, Sink, SinkOptions};
 use crate::spooled::taken_after;
+use crate::syslog_ng;
 
 /// Rows when none are asked for: 20,000 files.
 pub(crate) const ROWS: u64 = 4_000_000;
@@ -32,8 +33,8 @@ const SPOOLED: i32 = 75;
 /// The limits, in words.
 pub(crate) fn limits() -> String {
     format!(
-        "{OUTAGE_RECORDS_PER_SECOND} records a second into the spool, {OUTAGE_AFTER_REPLAY} of \
-         that after a replay; {REPLAY_RECORDS_PER_SECOND} a second replayed, at \
+        "{OUTAGE_RECORDS_PER_SECOND} records a second into the spool, {OUTAGE_TIMES_SYSLOG_NG} \
+         times as many as syslog-ng's disk buffer, {OUTAGE_AFTER_REPLAY} of that after a replay; {REPLAY_RECORDS_PER_SECOND} a second replayed, at \
          {REPLAY_CPU_SECONDS_PER_MILLION} CPU seconds per million; nothing lost or doubled"
     )
 }
@@ -48,6 +49,10 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
     let workers = "workers: 10\n    spool: { max_bytes: 64GiB }";
     fs::write(directory.join("pipeline.yaml"), pipeline(&url, "", workers))
         .map_err(BenchError::io("pipeline"))?;
+    let peer = Loader::on_path(syslog_ng::NAME);
+    if peer.is_none() {
+        say("outage: syslog-ng is not on PATH and is left out; --help says how to install it");
+    }
     let mut measured = Vec::new();
     for number in 1..=runs {
         say(&format!("outage: run {number} of {runs}"));
@@ -64,14 +69,17 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
         drop(sink);
         let usage = spool(etl, directory, rows)?;
         measured.push(Run::new(AFTER, &usage, counted(rows), rows));
+        if let Some(peer) = &peer {
+            measured.push(syslog_ng::spool_and_deliver(peer, directory, rows, port)?);
+        }
     }
     let task = format!("{rows} rows, 200 a batch, {runs} runs each");
-    Ok(Report::new("outage", task, rows, measured, judge))
+    Ok(Report::new("outage", task, measured, judge))
 }
 
 fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
     let (spooled, replayed, after) = (medians.of("etl"), medians.of(REPLAY), medians.of(AFTER));
-    vec![
+    let mut verdicts = vec![
         Verdict::at_least(
             "records a second into the spool",
             spooled.records_per_second,
@@ -92,7 +100,15 @@ fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
             replayed.cpu_seconds_per_million,
             REPLAY_CPU_SECONDS_PER_MILLION,
         ),
-    ]
+    ];
+    if let Some(peer) = medians.find(syslog_ng::NAME) {
+        verdicts.push(Verdict::at_least(
+            "records a second, of syslog-ng's",
+            spooled.records_per_second / peer.records_per_second,
+            OUTAGE_TIMES_SYSLOG_NG,
+        ));
+    }
+    verdicts
 }
 
 /// Loads all rows while nobody listens; believes the files in the spool. The time is that
@@ -138,6 +154,7 @@ fn counted(rows: u64) -> Counts {
     Counts { records: rows, ..Counts::default() }
 }
 
+/// A port of this machine that was free a moment ago.
 pub(crate) fn free_port() -> Result<u16, BenchError> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
     let address = listener.and_then(|listener| listener.local_addr());

@@ -55,7 +55,7 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
         let ratio = etl.wall_seconds / copy;
         vec![Verdict::at_most("wall time over psql's", ratio, POSTGRES_WALL_OVER_COPY)]
     };
-    Ok(Report::new("postgres", task, rows, measured, judge))
+    Ok(Report::new("postgres", task, measured, judge))
 }
 
 fn run_etl(

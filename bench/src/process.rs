@@ -2,11 +2,12 @@
 //!
 //! Peak memory is `VmHWM`, read while the program runs: `ru_maxrss` would carry
 //! this process's own memory across `exec`. CPU time is read when the program has
-//! ended but is not yet reaped, so that it is complete.
+//! ended but is not yet reaped, so that it is complete. A program that serves has no
+//! end: it is looked at while it runs.
 
 use std::fs;
 use std::io;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 /// No scenario takes as long; whatever does is stuck.
 const KILLED_AFTER: Duration = Duration::from_secs(900);
 
+/// Drains, closes files and says goodbye within this.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
 /// What one run of a program cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
@@ -30,13 +34,6 @@ pub(crate) struct Usage {
     pub(crate) rss_bytes_max: u64,
     /// How it ended.
     pub(crate) status: ExitStatus,
-}
-
-impl Usage {
-    /// As if it had been done so many times, one after the other.
-    pub(crate) fn times(self, times: u32) -> Usage {
-        Usage { wall: self.wall * times, cpu: self.cpu * times, ..self }
-    }
 }
 
 /// Runs `command` to its end.
@@ -55,6 +52,54 @@ pub(crate) fn measure(command: &mut Command) -> io::Result<Usage> {
         waited.and(cpu).map(|cpu| (wall, cpu, rss))
     })?;
     Ok(Usage { wall, cpu, rss_bytes_max, status: child.wait()? })
+}
+
+/// A program that runs until it is told to end; killed when this is dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> io::Result<Running> {
+        command.spawn().map(Running)
+    }
+
+    /// User and system time of all its threads so far, to the clock tick (10 ms).
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        cpu_time(Pid::from_child(&self.0))
+    }
+
+    /// Peak resident bytes so far.
+    pub(crate) fn rss_bytes_max(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        high_water_mark(&status).ok_or_else(|| io::Error::other("no VmHWM: it has ended"))
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+
+    /// Tells it to end (SIGTERM) and waits for that.
+    pub(crate) fn stop(mut self) -> io::Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.0), Signal::TERM)?;
+        let start = Instant::now();
+        while start.elapsed() < ENDS_WITHIN {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(SAMPLE_EVERY);
+        }
+        Err(io::Error::other(format!("still there {} s after SIGTERM", ENDS_WITHIN.as_secs())))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to kill.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.0.kill().ok();
+            self.0.wait().ok();
+        }
+    }
 }
 
 fn wait_without_reaping(pid: Pid) -> io::Result<()> {
@@ -105,9 +150,9 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::{cpu_ticks, high_water_mark, measure};
+    use super::{Running, cpu_ticks, high_water_mark, measure};
 
     #[test]
     fn fields_are_found_behind_any_program_name() {
@@ -133,5 +178,20 @@ mod tests {
         assert!(idle.cpu < Duration::from_millis(50), "{idle:?}");
         assert!(idle.wall >= Duration::from_millis(200), "{idle:?}");
         assert!(idle.status.success());
+    }
+
+    #[test]
+    fn what_runs_is_looked_at_and_told_to_end() {
+        let mut sleeper = Running::start(Command::new("sleep").arg("600")).unwrap();
+        assert!(sleeper.cpu().unwrap() < Duration::from_millis(50));
+        let began = Instant::now();
+        // At first it is not loaded yet.
+        while sleeper.rss_bytes_max().unwrap() < 100_000 {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(sleeper.ended().unwrap().is_none());
+        let status = sleeper.stop().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
     }
 }

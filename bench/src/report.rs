@@ -20,6 +20,9 @@ pub(crate) struct Report {
     runs: Vec<Run>,
     medians: Vec<Median>,
     verdicts: Vec<Verdict>,
+    /// A schedule sets the pace, so that nobody is faster than anybody.
+    #[serde(skip)]
+    paced: bool,
 }
 
 /// Figures mean nothing without the machine they were taken on.
@@ -37,6 +40,8 @@ pub(crate) struct Run {
     wall_seconds: f64,
     cpu_seconds: f64,
     rss_bytes_max: u64,
+    /// Records asked for.
+    expected: u64,
     /// Records asked for less records arrived; below zero when some came twice.
     pub(crate) lost: i64,
     pub(crate) sink: Counts,
@@ -49,6 +54,7 @@ impl Run {
             wall_seconds: usage.wall.as_secs_f64(),
             cpu_seconds: usage.cpu.as_secs_f64(),
             rss_bytes_max: usage.rss_bytes_max,
+            expected,
             lost: i64::try_from(i128::from(expected) - i128::from(sink.records))
                 .unwrap_or(i64::MAX),
             sink,
@@ -95,7 +101,7 @@ pub(crate) struct Medians<'a>(&'a [Median]);
 impl Medians<'_> {
     /// Those of `loader`; without them none of its limits is met.
     pub(crate) fn of(&self, loader: &'static str) -> Median {
-        self.find(loader).unwrap_or_else(|| median_of(loader, 0, &[]))
+        self.find(loader).unwrap_or_else(|| median_of(loader, &[]))
     }
 
     /// Those of a loader that need not be installed.
@@ -105,12 +111,11 @@ impl Medians<'_> {
 }
 
 impl Report {
-    /// Sums up `runs` of loads of `expected` records. `judge` holds etl's medians to its limits;
-    /// that nothing was lost or doubled is always a limit.
+    /// Sums up `runs`. `judge` holds etl's medians to its limits; that nothing was lost or
+    /// doubled is always a limit.
     pub(crate) fn new(
         scenario: &'static str,
         task: String,
-        expected: u64,
         runs: Vec<Run>,
         judge: impl FnOnce(&Medians<'_>) -> Vec<Verdict>,
     ) -> Report {
@@ -120,15 +125,19 @@ impl Report {
                 loaders.push(run.loader);
             }
         }
-        let medians: Vec<Median> =
-            loaders.iter().map(|loader| median_of(loader, expected, &runs)).collect();
+        let medians: Vec<Median> = loaders.iter().map(|loader| median_of(loader, &runs)).collect();
         let mut verdicts = judge(&Medians(&medians));
         let ours = medians.iter().filter(|median| median.loader.starts_with("etl"));
         let lost = ours.map(|median| median.lost_worst.unsigned_abs()).max().unwrap_or(u64::MAX);
         #[allow(clippy::cast_precision_loss, reason = "zero is exact, the rest is a failure")]
         let lost = lost as f64;
         verdicts.push(Verdict::at_most("records lost or doubled, worst run", lost, 0.0));
-        Report { scenario, task, machine: Machine::this(), runs, medians, verdicts }
+        Report { scenario, task, machine: Machine::this(), runs, medians, verdicts, paced: false }
+    }
+
+    /// Of loads whose pace a schedule sets: who is faster is not said.
+    pub(crate) fn paced(self) -> Report {
+        Report { paced: true, ..self }
     }
 
     /// The limits and whether they were met.
@@ -140,12 +149,12 @@ impl Report {
     pub(crate) fn print(&self) {
         Self::print_line(&format!("\n{}: {}; medians", self.scenario, self.task));
         Self::print_line(&format!(
-            "  {:<12} {:>9} {:>9} {:>10} {:>9} {:>6}",
+            "  {:<22} {:>9} {:>9} {:>10} {:>9} {:>6}",
             "loader", "wall s", "krec/s", "CPU-s/1M", "RSS MiB", "lost"
         ));
         for row in &self.medians {
             Self::print_line(&format!(
-                "  {:<12} {:>9.2} {:>9.1} {:>10.3} {:>9.1} {:>6}",
+                "  {:<22} {:>9.2} {:>9.1} {:>10.3} {:>9.1} {:>6}",
                 row.loader,
                 row.wall_seconds,
                 row.records_per_second / 1_000.0,
@@ -154,7 +163,9 @@ impl Report {
                 row.lost_worst
             ));
         }
-        if let Some((etl, peers)) = self.medians.split_first() {
+        if let Some((etl, peers)) = self.medians.split_first()
+            && !self.paced
+        {
             for peer in peers.iter().filter(|peer| !peer.loader.starts_with("etl")) {
                 Self::print_line(&format!(
                     "  etl is {:.1} times as fast as {} with 1/{:.1} of its CPU per record",
@@ -196,19 +207,16 @@ pub(crate) fn say(text: &str) {
     writeln!(io::stderr(), "{text}").ok();
 }
 
-fn median_of(loader: &'static str, expected: u64, runs: &[Run]) -> Median {
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn median_of(loader: &'static str, runs: &[Run]) -> Median {
     let runs: Vec<&Run> = runs.iter().filter(|run| run.loader == loader).collect();
     let of = |figure: fn(&Run) -> f64| median(runs.iter().map(|run| figure(run)).collect());
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let records = expected as f64;
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rss = of(|run| run.rss_bytes_max as f64);
-    let wall_seconds = of(|run| run.wall_seconds);
     Median {
         loader,
-        wall_seconds,
-        records_per_second: records / wall_seconds,
-        cpu_seconds_per_million: of(|run| run.cpu_seconds) / records * 1e6,
+        wall_seconds: of(|run| run.wall_seconds),
+        records_per_second: of(|run| run.expected as f64 / run.wall_seconds),
+        cpu_seconds_per_million: of(|run| run.cpu_seconds / run.expected as f64 * 1e6),
         rss_mib: rss / 1_048_576.0,
         lost_worst: runs.iter().map(|run| run.lost).max_by_key(|lost| lost.abs()).unwrap_or(0),
     }
@@ -248,7 +256,8 @@ mod tests {
 
     fn run(loader: &'static str, wall_seconds: f64, lost: i64) -> Run {
         let sink = Counts::default();
-        Run { loader, wall_seconds, cpu_seconds: 1.0, rss_bytes_max: 1 << 20, lost, sink }
+        let (cpu_seconds, rss_bytes_max, expected) = (1.0, 1 << 20, 1_000);
+        Run { loader, wall_seconds, cpu_seconds, rss_bytes_max, expected, lost, sink }
     }
 
     fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
@@ -265,7 +274,7 @@ mod tests {
     #[test]
     fn one_run_that_loses_fails_however_good_the_others() {
         let runs = vec![run("etl", 1.0, 0), run("etl", 2.0, 3), run("etl", 3.0, 0)];
-        let report = Report::new("bulk", String::new(), 1_000, runs, judge);
+        let report = Report::new("bulk", String::new(), runs, judge);
         let met: Vec<bool> = report.verdicts().iter().map(|verdict| verdict.met).collect();
         assert_eq!(met, [true, false]);
         assert!((report.medians[0].records_per_second - 500.0).abs() < 1e-9);
@@ -274,7 +283,7 @@ mod tests {
     #[test]
     fn doubled_records_count_as_much_as_lost_ones() {
         let runs = vec![run("etl", 1.0, -1), run("faucet", 1.0, 99)];
-        let report = Report::new("bulk", String::new(), 1_000, runs, judge);
+        let report = Report::new("bulk", String::new(), runs, judge);
         assert!(!report.verdicts()[1].met);
         assert_eq!(report.medians[1].lost_worst, 99);
     }

@@ -61,7 +61,7 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
             Verdict::at_most("peak RSS, MiB", etl.rss_mib, SHARDS_RSS_MIB),
         ]
     };
-    Ok(Report::new("shards", task, rows, measured, judge))
+    Ok(Report::new("shards", task, measured, judge))
 }
 
 fn database(shard: &str) -> String {

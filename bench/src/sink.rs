@@ -37,20 +37,6 @@ pub(crate) struct Counts {
     pub(crate) malformed: u64,
 }
 
-impl Counts {
-    /// As if all of it had arrived so many times.
-    pub(crate) fn times(&self, times: u64) -> Counts {
-        let Counts { requests, bytes, records, repeated, malformed } = *self;
-        Counts {
-            requests: requests * times,
-            bytes: bytes * times,
-            records: records * times,
-            repeated: repeated * times,
-            malformed: malformed * times,
-        }
-    }
-}
-
 /// How a sink behaves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SinkOptions {

@@ -47,7 +47,7 @@ pub(crate) fn run(etl: &Loader, runs: u32) -> Result<Report, BenchError> {
     }
     let binary = stripped(etl, directory)?;
     let task = format!("one record, {} runs each", STARTS * runs);
-    Ok(Report::new("start", task, 1, measured, |medians| judge(medians, binary)))
+    Ok(Report::new("start", task, measured, |medians| judge(medians, binary)))
 }
 
 fn judge(medians: &Medians<'_>, binary: f64) -> Vec<Verdict> {

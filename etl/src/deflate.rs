@@ -16,7 +16,7 @@ static KEPT: Mutex<Vec<Compress>> = Mutex::new(Vec::new());
 /// The compressor failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the compressor failed")]
-pub(crate) struct Failed;
+pub struct Failed;
 
 /// Appends `body`, compressed as raw deflate; the same bytes whenever it is called.
 pub(crate) fn deflate(body: &[u8], out: &mut Vec<u8>) -> Result<(), Failed> {
@@ -43,7 +43,10 @@ pub(crate) fn deflate(body: &[u8], out: &mut Vec<u8>) -> Result<(), Failed> {
 }
 
 /// `body` as one gzip member without a name.
-pub(crate) fn gzip(body: &[u8]) -> Result<Vec<u8>, Failed> {
+///
+/// # Errors
+/// When the compressor fails, which it does for want of memory alone.
+pub fn gzip(body: &[u8]) -> Result<Vec<u8>, Failed> {
     let mut out = GZIP.to_vec();
     deflate(body, &mut out)?;
     out.extend_from_slice(&trailer(body));

@@ -14,7 +14,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
-mod deflate;
+pub mod deflate;
 pub mod exit;
 pub mod extract;
 #[cfg(any(test, fuzzing))]

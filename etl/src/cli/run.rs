@@ -20,6 +20,7 @@ use crate::pipeline::{Run, RunEnd, StartError, conclude};
 use crate::stop::{StopHandle, stop_signal};
 use crate::telemetry::display::Display;
 use crate::telemetry::figures::one_line;
+use crate::telemetry::live_profile::{self, ProfilePlace};
 use crate::telemetry::logs::{self, LogGuard, LogOptions};
 use crate::telemetry::profile::{self, Profiler};
 use crate::telemetry::{LogLimits, RunFiles, RunHeader, RunResult, Terminal, Watch, report};
@@ -75,6 +76,8 @@ pub(super) struct How {
 pub(super) struct Session {
     pub(super) runtime: Runtime,
     log: LogGuard,
+    /// Where profiles go that a signal asks for.
+    profiles: ProfilePlace,
 }
 
 impl Session {
@@ -96,7 +99,12 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|error| refuse(&error.to_string(), Exit::Internal))?;
-        Ok(Session { runtime, log })
+        let inside = runtime.enter();
+        // Before anything is locked: who has a lock may be asked for a profile.
+        let profiles = live_profile::on_signal()
+            .map_err(|error| refuse(&error.to_string(), Exit::Internal))?;
+        drop(inside);
+        Ok(Session { runtime, log, profiles })
     }
 
     /// Runs a pipeline to its end, with display, signals and profile.
@@ -111,6 +119,7 @@ impl Session {
             tracing::warn!("{warning}");
         }
         let home = data_dir.join(&pipeline.name);
+        self.profiles.set(home.join("profile"));
         let profiler = how.profiled.then(|| start_profile(&home)).flatten();
         let (stop_handle, stop) = stop_signal();
         let run = Run::prepare(pipeline.clone(), data_dir, how.fresh, &stop, &stop_handle);
@@ -149,6 +158,7 @@ impl Session {
         profiler: Option<Profiler>,
     ) -> Result<(RunResult, RunRecord), Exit> {
         let Work { run_id, fleet, watch, end, keep_runs } = work;
+        self.profiles.set(data_dir.join(&pipeline.name).join("profile"));
         let header = RunHeader {
             pipeline: pipeline.name.clone(),
             run_id_short: crate::telemetry::figures::short_id(&run_id).to_owned(),

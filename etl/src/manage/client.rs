@@ -53,19 +53,39 @@ impl Client {
     /// # Errors
     /// When there is no server, or no answer of its kind.
     pub fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Json), AskError> {
+        let (status, body) = self.fetch(method, path, PATIENCE)?;
+        let json = serde_json::from_slice(&body);
+        let failed = |why: String| AskError::Failed { socket: self.socket.clone(), why };
+        Ok((status, json.map_err(|error| failed(error.to_string()))?))
+    }
+
+    /// Asks for what may be anything and may take `patience`; gives status and body.
+    ///
+    /// # Errors
+    /// When there is no server, or no answer.
+    pub fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        patience: Duration,
+    ) -> Result<(StatusCode, Vec<u8>), AskError> {
         let failed = |why: String| AskError::Failed { socket: self.socket.clone(), why };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let asked = async { tokio::time::timeout(PATIENCE, self.converse(method, path)).await };
+        let asked = async { tokio::time::timeout(patience, self.converse(method, path)).await };
         match runtime.block_on(asked) {
             Ok(answer) => answer,
-            Err(_) => Err(failed(format!("not within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(failed(format!("not within {} s", patience.as_secs()))),
         }
     }
 
-    async fn converse(&self, method: Method, path: &str) -> Result<(StatusCode, Json), AskError> {
+    async fn converse(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Vec<u8>), AskError> {
         use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
         let failed = |why: String| AskError::Failed { socket: self.socket.clone(), why };
         let stream = match UnixStream::connect(&self.socket).await {
@@ -91,7 +111,6 @@ impl Client {
         let body = read_body(body, ANSWER_BYTES_MAX).await;
         let body = body.map_err(|error| failed(error.to_string()))?;
         driver.abort();
-        let json = serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))?;
-        Ok((head.status, json))
+        Ok((head.status, body.to_vec()))
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod display;
 pub mod figures;
+pub mod live_profile;
 pub mod logs;
 pub mod profile;
 pub mod report;
@@ -17,6 +18,7 @@ mod result;
 mod rotation;
 mod screen;
 mod terminal;
+mod unhurried;
 mod watch;
 
 pub use books::{Books, BooksSnapshot, SinkBooks, SinkInput, SinkSnapshot};

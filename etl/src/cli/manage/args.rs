@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::manage::generate::Template;
 use crate::manage::schedule::Wanted;
+use crate::telemetry::live_profile::{SECONDS, SECONDS_MAX};
 
 /// The commands that manage pipelines.
 #[derive(Debug, Subcommand)]
@@ -22,6 +23,8 @@ pub enum ManageCommand {
     Stop(StopArgs),
     /// What a pipeline's log says
     Logs(LogsArgs),
+    /// Where the time goes in a pipeline that is at work; it goes on
+    Profile(ProfileArgs),
     /// Change when a pipeline runs; keeps the file's comments and layout
     Schedule(ScheduleArgs),
     /// Remove a pipeline's files, state and spool
@@ -116,6 +119,30 @@ pub struct StopArgs {
     /// The pipeline's name or file.
     #[arg(value_name = "NAME|PATH")]
     pub pipeline: String,
+    /// Where to look.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Options of `etl profile`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  etl profile edge-cpu\n  \
+    etl profile edge-cpu --seconds 30 --out edge.svg\n  \
+    etl profile edge-cpu --out edge.prof && go tool pprof -http : edge.prof\n\n\
+    Of an `etl serve`, a profile shows everything it does; of an `etl run`, that run. Exit 69\n\
+    when nobody runs the pipeline, or a profile is being taken already.")]
+pub struct ProfileArgs {
+    /// The pipeline's name or file.
+    #[arg(value_name = "NAME|PATH")]
+    pub pipeline: String,
+    /// How long.
+    #[arg(long, value_name = "N", default_value_t = SECONDS,
+        value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    pub seconds: u64,
+    /// Where to: a flamegraph when it ends in .svg, else for pprof [default: under
+    /// DATA/NAME/profile].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Where to look.
     #[command(flatten)]
     pub places: Places,

@@ -8,6 +8,7 @@ mod list;
 mod logs;
 mod monitor;
 mod orders;
+mod profile;
 mod schedule;
 mod service;
 
@@ -32,6 +33,7 @@ pub(super) fn run(command: &ManageCommand) -> Exit {
         ManageCommand::Start(args) => orders::start(args),
         ManageCommand::Stop(args) => orders::stop(args),
         ManageCommand::Logs(args) => logs::run(args),
+        ManageCommand::Profile(args) => profile::run(args),
         ManageCommand::Schedule(args) => schedule::run(args),
         ManageCommand::Delete(args) => delete::run(args),
         ManageCommand::Monitor(args) => monitor::run(args),
