@@ -28,6 +28,9 @@ pub(crate) const OUTAGE_AFTER_REPLAY: f64 = 0.7;
 pub(crate) const REPLAY_RECORDS_PER_SECOND: f64 = 2_500_000.0;
 pub(crate) const REPLAY_CPU_SECONDS_PER_MILLION: f64 = 0.55;
 
+/// What new records keep of their speed while a replay goes on.
+pub(crate) const LIVE_BESIDE_REPLAY: f64 = 0.6;
+
 /// How much more memory, and CPU for each row, a long file may take than a short one.
 pub(crate) const FLAT_RSS: f64 = 1.05;
 pub(crate) const FLAT_CPU: f64 = 1.10;

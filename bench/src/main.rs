@@ -7,6 +7,7 @@
 
 mod appliances;
 mod beside_psql;
+mod beside_replay;
 mod bulk;
 mod flat;
 mod fleet;
@@ -20,8 +21,10 @@ mod report;
 // The throwaway server of the tests.
 #[path = "../../etl/tests/support/postgres.rs"]
 mod server;
+mod shapes;
 mod shards;
 mod sink;
+mod spooled;
 mod start;
 mod syslog_ng;
 
@@ -52,8 +55,8 @@ one run on one machine."
 struct Arguments {
     /// Which scenarios; without any, all.
     scenarios: Vec<Scenario>,
-    /// Rows of the loads (default: bulk 5000000, outage 4000000, flat 10000000,
-    /// postgres and shards 1000000). Below 5 million the
+    /// Rows of the loads (default: bulk 5000000, outage and
+    /// beside-replay 4000000, flat 10000000, postgres and shards 1000000). Below 5 million the
     /// start of the process shows in bulk.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
@@ -90,6 +93,8 @@ enum Scenario {
     Appliances,
     /// The API is down for a whole load, comes back, and is down again.
     Outage,
+    /// New rows to an API that was down before, alone and while the spool is replayed.
+    BesideReplay,
     /// Ten times the rows take no more memory, and no more CPU for each.
     Flat,
     /// One record, from the start of the process to its end; the binary's size.
@@ -155,6 +160,10 @@ fn run(arguments: &Arguments) -> Result<bool, BenchError> {
             Scenario::Outage => {
                 outage::run(&etl, arguments.rows.unwrap_or(outage::ROWS), arguments.runs)?
             }
+            Scenario::BesideReplay => {
+                let rows = arguments.rows.unwrap_or(beside_replay::ROWS);
+                beside_replay::run(&etl, rows, arguments.runs)?
+            }
             Scenario::Flat => {
                 flat::run(&etl, arguments.rows.unwrap_or(flat::ROWS), arguments.runs)?
             }
@@ -184,6 +193,7 @@ fn list() {
         let limits = match scenario {
             Scenario::Bulk => bulk::limits(),
             Scenario::Outage => outage::limits(),
+            Scenario::BesideReplay => beside_replay::limits(),
             Scenario::Flat => flat::limits(),
             Scenario::Start => start::limits(),
             Scenario::Fleet => fleet::limits(),

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use crate::loader::Loader;
 use crate::process::{Usage, measure};
 use crate::report::{Medians, Report, Run, Verdict, say};
 use crate::sink::{Counts, Sink, SinkOptions};
+use crate::spooled::taken_after;
 use crate::syslog_ng;
 
 /// Rows when none are asked for: 20,000 files.
@@ -109,8 +111,10 @@ fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
     verdicts
 }
 
-/// Loads all rows while nobody listens; believes the files in the spool.
-fn spool(etl: &Loader, directory: &Path, rows: u64) -> Result<Usage, BenchError> {
+/// Loads all rows while nobody listens; believes the files in the spool. The time is that
+/// until the last of them had its name.
+pub(crate) fn spool(etl: &Loader, directory: &Path, rows: u64) -> Result<Usage, BenchError> {
+    let start = SystemTime::now();
     let usage = etl_run(etl, directory, &["--fresh"], SPOOLED)?;
     let result: Value = serde_json::from_str(&etl.stdout(directory)).unwrap_or_default();
     let spooled = result["sinks"]["http"]["spooled"].as_u64();
@@ -124,10 +128,12 @@ fn spool(etl: &Loader, directory: &Path, rows: u64) -> Result<Usage, BenchError>
             "etl spooled {spooled:?} of {rows} records in {files} files"
         )));
     }
-    Ok(usage)
+    let wall = taken_after(&directory.join("data/bulk/spool/http"), start)
+        .map_err(BenchError::io("spool"))?;
+    Ok(Usage { wall, ..usage })
 }
 
-fn etl_run(
+pub(crate) fn etl_run(
     etl: &Loader,
     directory: &Path,
     arguments: &[&str],

@@ -149,12 +149,12 @@ impl Report {
     pub(crate) fn print(&self) {
         Self::print_line(&format!("\n{}: {}; medians", self.scenario, self.task));
         Self::print_line(&format!(
-            "  {:<12} {:>9} {:>9} {:>10} {:>9} {:>6}",
+            "  {:<22} {:>9} {:>9} {:>10} {:>9} {:>6}",
             "loader", "wall s", "krec/s", "CPU-s/1M", "RSS MiB", "lost"
         ));
         for row in &self.medians {
             Self::print_line(&format!(
-                "  {:<12} {:>9.2} {:>9.1} {:>10.3} {:>9.1} {:>6}",
+                "  {:<22} {:>9.2} {:>9.1} {:>10.3} {:>9.1} {:>6}",
                 row.loader,
                 row.wall_seconds,
                 row.records_per_second / 1_000.0,

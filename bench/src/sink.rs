@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -46,17 +46,32 @@ pub(crate) struct SinkOptions {
     pub(crate) delay: Duration,
     /// Its port; 0: any that is free.
     pub(crate) port: u16,
+    /// Requests whose body begins so are also counted by themselves.
+    pub(crate) mark: Option<&'static [u8]>,
+}
+
+/// What of a load that is told apart has arrived.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Marked {
+    /// Records.
+    pub(crate) records: u64,
+    /// When its first and its last request were complete.
+    pub(crate) span: Option<(Instant, Instant)>,
+    /// Requests of others since then.
+    pub(crate) others_since: u64,
 }
 
 impl Default for SinkOptions {
     fn default() -> Self {
-        SinkOptions { objects_per_record: 1, delay: Duration::ZERO, port: 0 }
+        SinkOptions { objects_per_record: 1, delay: Duration::ZERO, port: 0, mark: None }
     }
 }
 
 struct Ledger {
     objects_per_record: u64,
     delay: Duration,
+    mark: Option<&'static [u8]>,
+    marked: Marked,
     counts: Counts,
     keys: HashSet<Box<[u8]>>,
 }
@@ -78,13 +93,13 @@ impl Sink {
 
     /// Starts one that behaves as `options` say.
     pub(crate) fn start_with(options: SinkOptions) -> io::Result<Sink> {
-        let SinkOptions { objects_per_record, delay, port } = options;
+        let SinkOptions { objects_per_record, delay, port, mark } = options;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (counts, keys) = (Counts::default(), HashSet::new());
-        let ledger = Ledger { objects_per_record, delay, counts, keys };
+        let (marked, counts, keys) = (Marked::default(), Counts::default(), HashSet::new());
+        let ledger = Ledger { objects_per_record, delay, mark, marked, counts, keys };
         let ledger = Arc::new(Mutex::new(ledger));
         let (stop, stopped) = oneshot::channel();
         let shared = ledger.clone();
@@ -102,6 +117,11 @@ impl Sink {
     /// Where to POST.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/load", self.address)
+    }
+
+    /// What of the marked load has arrived since the last call.
+    pub(crate) fn take_marked(&self) -> Marked {
+        std::mem::take(&mut lock(&self.ledger).marked)
     }
 
     /// What has arrived since the last call; forgets the keys too.
@@ -147,9 +167,14 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, mut body) = request.into_parts();
     let mut count = Counter::new(head.headers.contains_key("content-encoding"));
+    let mut mark = lock(ledger).mark;
     while let Some(frame) = body.frame().await {
         match frame.map(hyper::body::Frame::into_data) {
-            Ok(Ok(data)) => count.add(&data),
+            Ok(Ok(data)) => {
+                // Judged by what comes first, which is longer than a mark.
+                mark = mark.filter(|mark| count.has_begun() || data.starts_with(mark));
+                count.add(&data);
+            }
             Ok(Err(_trailers)) => {}
             Err(_broken) => {
                 lock(ledger).counts.malformed += 1;
@@ -162,7 +187,7 @@ async fn answer(
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    let valid = lock(ledger).enter(key, &count.finish());
+    let valid = lock(ledger).enter(key, &count.finish(), mark.is_some());
     Ok(reply(if valid { StatusCode::OK } else { StatusCode::BAD_REQUEST }))
 }
 
@@ -174,13 +199,21 @@ fn reply(status: StatusCode) -> Response<Full<Bytes>> {
 
 impl Ledger {
     /// Enters a complete request; false when it was malformed.
-    fn enter(&mut self, key: Option<Box<[u8]>>, count: &ArrayCount) -> bool {
+    fn enter(&mut self, key: Option<Box<[u8]>>, count: &ArrayCount, marked: bool) -> bool {
         self.counts.requests += 1;
         self.counts.bytes += count.bytes;
         let Some(records) = count.records(self.objects_per_record) else {
             self.counts.malformed += 1;
             return false;
         };
+        if marked {
+            let now = Instant::now();
+            let first = self.marked.span.map_or(now, |(first, _)| first);
+            let records = self.marked.records + records;
+            self.marked = Marked { records, span: Some((first, now)), others_since: 0 };
+        } else {
+            self.marked.others_since += 1;
+        }
         // A loader without keys is counted in full: its duplicates show as excess.
         if key.is_none_or(|key| self.keys.insert(key)) {
             self.counts.records += records;
@@ -211,6 +244,14 @@ impl Counter {
             Counter::Plain(count) => count.add(data),
             // What does not unpack is no array in the end.
             Counter::Gzip(unpacked) => drop(unpacked.write_all(data)),
+        }
+    }
+
+    /// Whether anything of the body has come; what is packed is never told apart.
+    fn has_begun(&self) -> bool {
+        match self {
+            Counter::Plain(count) => count.bytes > 0,
+            Counter::Gzip(_) => false,
         }
     }
 

@@ -25,7 +25,7 @@ use support::{Bench, down};
 use tokio::runtime::Handle;
 
 const BATCH: u64 = 5;
-/// Temporary files whose names are traced; a run here writes fewer.
+/// Temporary and free files whose names are traced; a run here has fewer.
 const TEMPS: u32 = 200;
 /// Runs at the same time.
 const AT_ONCE: usize = 4;
@@ -139,7 +139,8 @@ fn traced(bench: &Bench, place: Place, inject: &str) -> Command {
         }
         Place::Spool => {
             let spool = format!("{home}/spool/http");
-            [vec![spool.clone()], temps(&spool)].concat()
+            let free = (0..TEMPS).map(|n| format!("{spool}/.etl-free-{n}")).collect();
+            [vec![spool.clone()], temps(&spool), free].concat()
         }
         Place::State => {
             let state = format!("{home}/state");
@@ -310,7 +311,8 @@ async fn a_delivered_file_that_cannot_be_removed_is_left_to_the_next_run() {
     for (kind, phase) in [(Kind::Fleet, Phase::Spooling), (Kind::Rows, Phase::Replaying)] {
         let mut case = at_the_beginning_of(Crew::One, kind, phase).await;
         case.server.set_faults(Faults::default()).unwrap();
-        let inject = "-e inject=unlinkat,unlink:error=EROFS";
+        // Neither another name nor none; a batch gets its name by renameat2.
+        let inject = "-e inject=renameat,rename,unlinkat,unlink:error=EROFS";
         let mut run = case.spawn(traced(&case.bench, Place::Spool, inject));
         let Some(status) = wait_at_most(&mut run, Instant::now(), PATIENCE) else {
             run.kill().unwrap();

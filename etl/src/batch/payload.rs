@@ -1,7 +1,7 @@
 //! The sealed, immutable part of a batch: what is sent, spooled and replayed.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -22,7 +22,9 @@ pub struct Payload {
     /// Which records of the run it covers, by their sequence numbers. May be
     /// longer than the batch: rejected and filtered records lie in it too.
     pub range: Range<u64>,
-    ends: Arc<[u32]>,
+    records: usize,
+    /// Where each row ends; of a body that was read back only when somebody asks.
+    ends: OnceLock<Arc<[u32]>>,
 }
 
 /// A body that is not a JSON array of values.
@@ -55,7 +57,8 @@ impl Payload {
         run_id: Arc<str>,
         key: impl FnOnce(&Range<u64>, &[u8]) -> BatchKey,
     ) -> Payload {
-        Payload { key: key(&range, &body), body, run_id, range, ends }
+        let key = key(&range, &body);
+        Payload { key, body, run_id, range, records: ends.len(), ends: ends.into() }
     }
 
     /// Takes a body that was sealed earlier, by this program or another, and
@@ -74,32 +77,46 @@ impl Payload {
             return Err(PayloadError::TooLarge);
         }
         let values: Vec<&RawValue> = serde_json::from_slice(&body)?;
-        let mut ends = Vec::with_capacity(values.len());
-        let mut end = 0;
-        for value in &values {
-            end += 1 + value.get().len();
-            ends.push(u32::try_from(end).map_err(|_| PayloadError::TooLarge)?);
-        }
+        let ends = row_ends(&values);
+        let end = ends.last().map_or(0, |end| *end as usize);
         if values.is_empty() || end + 1 == body.len() {
-            return Ok(Payload { key, body: body.clone(), run_id, range, ends: ends.into() });
+            let (body, ends) = (body.clone(), ends.into());
+            return Ok(Payload { key, body, run_id, range, records: values.len(), ends });
         }
         let mut rows = Rows::default();
         for value in &values {
             rows.push(value.get().as_bytes());
         }
-        let (body, ends) = rows.seal();
-        Ok(Payload { key, body, run_id, range, ends })
+        Ok(Payload::of(rows.seal(), range, run_id, |_, _| key))
+    }
+
+    /// Takes a body that this program sealed with so many records, for which a digest
+    /// vouches: it is not looked into before somebody asks for its rows.
+    #[must_use]
+    pub(crate) fn vouched(
+        body: Bytes,
+        records: usize,
+        key: BatchKey,
+        range: Range<u64>,
+        run_id: Arc<str>,
+    ) -> Payload {
+        Payload { key, body, run_id, range, records, ends: OnceLock::new() }
     }
 
     /// Number of records.
     #[must_use]
     pub fn records(&self) -> usize {
-        self.ends.len()
+        self.records
     }
 
     /// The records one after the other, each a JSON value.
     pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
-        row_slices(&self.body, &self.ends)
+        let ends = self.ends.get_or_init(|| {
+            let values: Vec<&RawValue> = serde_json::from_slice(&self.body).unwrap_or_default();
+            debug_assert_eq!(values.len(), self.records, "a body is not what was vouched for");
+            row_ends(&values)
+        });
+        row_slices(&self.body, ends)
     }
 
     /// The payload of the records at `picked` (positions in this batch, ascending),
@@ -114,14 +131,8 @@ impl Payload {
                 next.next();
             }
         }
-        let (body, ends) = rows.seal();
-        Payload {
-            key: self.key.part(part),
-            body,
-            run_id: self.run_id.clone(),
-            range: self.range.clone(),
-            ends,
-        }
+        let key = self.key.part(part);
+        Payload::of(rows.seal(), self.range.clone(), self.run_id.clone(), |_, _| key)
     }
 
     /// Both halves under derived keys; `None` for a batch of one record.
@@ -135,6 +146,16 @@ impl Payload {
         let (left, right) = indices.split_at(records / 2);
         Some([self.select(0, left), self.select(1, right)])
     }
+}
+
+/// The ends of rows that follow one another with one byte between them. A body is
+/// shorter than 4 GiB, so that they fit.
+fn row_ends(values: &[&RawValue]) -> Arc<[u32]> {
+    let ends = values.iter().scan(0, |end, value| {
+        *end += 1 + value.get().len();
+        Some(u32::try_from(*end).unwrap_or(u32::MAX))
+    });
+    ends.collect()
 }
 
 #[cfg(test)]
@@ -175,6 +196,12 @@ mod tests {
             Payload::from_array(batch.body.clone(), batch.key, 0..2, Arc::from("r")).unwrap();
         assert_eq!(back.body, batch.body);
         assert_eq!(back.rows().collect::<Vec<_>>(), batch.rows().collect::<Vec<_>>());
+        let run = Arc::from("r");
+        let vouched = Payload::vouched(batch.body.clone(), 2, batch.key, 0..2, run);
+        assert_eq!(vouched.records(), 2);
+        let [halves, same] = [vouched.halves().unwrap(), batch.halves().unwrap()];
+        assert_eq!(halves.map(|half| half.body), same.map(|half| half.body));
+        assert_eq!(vouched.rows().collect::<Vec<_>>(), batch.rows().collect::<Vec<_>>());
     }
 
     #[test]

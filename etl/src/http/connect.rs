@@ -21,7 +21,7 @@ use super::fair::Fair;
 use super::tls::TlsSettings;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Stream = Fair<MaybeHttpsStream<TokioIo<TcpStream>>>;
+pub(super) type Stream = Fair<MaybeHttpsStream<TokioIo<TcpStream>>>;
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Name lookups at once: each holds a thread of tokio's blocking pool, and a dead

@@ -122,6 +122,25 @@ impl From<hyper_util::client::legacy::Error> for SendError {
     }
 }
 
+impl From<hyper::Error> for SendError {
+    fn from(error: hyper::Error) -> Self {
+        SendError { kind: stream_kind(&error), connecting: false, source: error.into() }
+    }
+}
+
+impl SendError {
+    /// There was no connection; why not is in `source`.
+    pub(super) fn connecting(source: Box<dyn Error + Send + Sync>) -> SendError {
+        SendError { kind: stream_kind(&*source), connecting: true, source }
+    }
+
+    /// A new connection was closed before it was asked anything.
+    pub(super) fn closed() -> SendError {
+        let source = io::Error::from(io::ErrorKind::UnexpectedEof).into();
+        SendError { kind: SendErrorKind::Closed, connecting: false, source }
+    }
+}
+
 /// An error and its causes, outermost first. `io::Error` hides the error it wraps
 /// from `source()`, which is where TLS errors are.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -7,6 +7,7 @@ mod body;
 mod connect;
 mod error;
 mod fair;
+mod held;
 mod printable;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,6 +30,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 pub use self::body::{BodyError, read_body};
 use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
+pub use self::held::{Answered, HeldClient};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]

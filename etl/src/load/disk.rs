@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::spool::Spool;
 
 /// Concurrent file operations per sink; more only queue up in the disk.
-const THREADS_MAX: usize = 8;
+const THREADS_MAX: usize = 10;
 
 type Job<T> = Box<dyn FnOnce(&T) + Send>;
 
@@ -31,7 +31,7 @@ impl<T: Send + Sync + 'static> Disk<T> {
         sink: &str,
         workers: usize,
     ) -> io::Result<Disk<T>> {
-        let (jobs, queue) = bounded::<Job<T>>(workers + THREADS_MAX);
+        let (jobs, queue) = bounded::<Job<T>>(workers + 2 * THREADS_MAX);
         for number in 0..workers.clamp(1, THREADS_MAX) {
             let (queue, place, span) = (queue.clone(), place.clone(), Span::current());
             std::thread::Builder::new()
@@ -54,8 +54,8 @@ impl<T: Send + Sync + 'static> Disk<T> {
             // A caller that has gone away does not need the result.
             drop(reply.send(operation(spool)));
         });
-        // The channel has room for one job per worker, so it is full only while
-        // given-up operations are still queued.
+        // The channel has room for one job per worker and for a replay's, so it is full only
+        // while given-up operations are still queued.
         while let Err(error) = self.jobs.try_send(job) {
             match error {
                 TrySendError::Full(back) => job = back,
@@ -67,6 +67,6 @@ impl<T: Send + Sync + 'static> Disk<T> {
     }
 }
 
-fn gone() -> io::Error {
+pub(super) fn gone() -> io::Error {
     io::Error::other("the disk thread ended; see the log for its panic")
 }

@@ -7,16 +7,19 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER, USER_AGENT,
 };
-use http::{Method, Request, Response, Uri};
+use http::response::Parts;
+use http::{Method, Request, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use super::answer::{Answer, AnswerRules, Failure, Reply, classify};
 use super::sink::{Delivering, Probe, Probing, Reach, Sink};
 use crate::batch::Payload;
 use crate::config::{Compression, Load, Secret};
 use crate::deflate;
-use crate::http::{ClientError, ClientOptions, HttpClient, printable, read_body, without_query};
+use crate::http::{
+    Answered, BodyError, ClientError, ClientOptions, HeldClient, HttpClient, SendError, printable,
+    read_body, without_query,
+};
 
 /// The most that is read of an answer's body.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -31,6 +34,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 #[derive(Debug)]
 pub struct HttpSink {
     client: HttpClient,
+    /// For plain HTTP/1; other batches go by `client`.
+    held: Option<HeldClient>,
     url: Uri,
     headers: HeaderMap,
     compression: Compression,
@@ -79,18 +84,20 @@ impl HttpSink {
             .url
             .parse()
             .map_err(|source| HttpSinkError::Url { url: http.url.clone(), source })?;
-        let client = HttpClient::new(&ClientOptions {
+        let options = ClientOptions {
             connect_timeout: http.connect_timeout.0,
             version: http.version,
             tls: http.tls.clone(),
             idle_per_host: load.in_flight_max(),
-        })?;
+        };
         let token = token(http)?;
+        let headers = headers(http, token.as_ref())?;
         Ok(HttpSink {
-            client,
+            client: HttpClient::new(&options)?,
+            held: HeldClient::new(&options, &url, &headers)?,
             target: format!("POST {}", without_query(&url)),
             url,
-            headers: headers(http, token.as_ref())?,
+            headers,
             compression: http.compression,
             timeout: load.timeout().0,
             rules: AnswerRules {
@@ -160,33 +167,40 @@ impl HttpSink {
     }
 
     async fn exchange(&self, payload: &Payload) -> Answer {
-        let request = match self.request(payload) {
-            Ok(request) => request,
+        let prepared = compress(&payload.body, self.compression)
+            .map_err(|error| format!("could not compress the batch: {error}"))
+            .and_then(|body| {
+                let key = HeaderValue::try_from(payload.key.to_string());
+                Ok((body, key.map_err(|error| error.to_string())?))
+            });
+        let (body, key) = match prepared {
+            Ok(prepared) => prepared,
             Err(reason) => return Answer::Retry(Failure::without_answer(reason)),
         };
-        match self.client.send(request).await {
-            Ok(response) => self.read(response).await,
+        let answered = match &self.held {
+            Some(held) => held.post(&body, (IDEMPOTENCY_KEY, key), ANSWER_BYTES_MAX).await,
+            None => self.send(body, key).await,
+        };
+        match answered {
+            Ok((head, body)) => self.read(&head, body),
             Err(error) => Answer::Retry(Failure::without_answer(error.to_string())),
         }
     }
 
-    fn request(&self, payload: &Payload) -> Result<Request<Full<Bytes>>, String> {
-        let body = compress(&payload.body, self.compression)
-            .map_err(|error| format!("could not compress the batch: {error}"))?;
-        let key = HeaderValue::try_from(payload.key.to_string()).map_err(|e| e.to_string())?;
+    async fn send(&self, body: Bytes, key: HeaderValue) -> Result<Answered, SendError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();
         request.headers_mut().clone_from(&self.headers);
         request.headers_mut().insert(IDEMPOTENCY_KEY, key);
-        Ok(request)
+        let (head, body) = self.client.send(request).await?.into_parts();
+        Ok((head, read_body(body, ANSWER_BYTES_MAX).await))
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Answer {
-        let (head, body) = response.into_parts();
+    fn read(&self, head: &Parts, body: Result<Bytes, BodyError>) -> Answer {
         let text =
             |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let body = match read_body(body, ANSWER_BYTES_MAX).await {
+        let body = match body {
             Ok(body) => body,
             // The status of a failure counts although its text is cut off; a
             // success that breaks off may not have been one.

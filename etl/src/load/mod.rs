@@ -3,12 +3,15 @@
 //! [`answer`] says what a reply means, [`backoff`] and [`breaker`] how long to
 //! wait, [`limit`] and [`rate`] how much to ask at once, `delivery` follows one
 //! batch to its end, `worker` and `replay` feed it
-//! from the channel and from the spool ([`plan`] says what of it), [`runtime`]
+//! from the channel and from the spool ([`plan`] says what of it, `ahead` reads it, `away`
+//! takes away what was delivered, `writes` puts there what was not), [`runtime`]
 //! holds one sink's parts
 //! together; [`obstacle`] and [`targets`] are what people are told and asked.
 //! Sinks implement [`Sink`]; `kinds` lists and builds them.
 
+mod ahead;
 pub mod answer;
+mod away;
 pub mod backoff;
 pub mod breaker;
 // What only one of them needs is not used when the other is built alone.
@@ -37,6 +40,7 @@ mod sink;
 mod slots;
 pub mod targets;
 mod worker;
+mod writes;
 
 pub use database::DatabaseSinkError;
 #[cfg(feature = "postgres")]

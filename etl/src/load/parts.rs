@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tracing::error;
 
+use super::away::Delivered;
 use super::delivery::{Courier, Ended};
 use super::disk::Disk;
 use super::gate::Gate;
 use super::plan::ReplayPlan;
 use super::sink::Sink;
+use super::writes::Writes;
 use crate::batch::{BatchKey, Payload};
 use crate::config::{Retry, SpoolMode};
 use crate::spool::{Attempts, DeadLetter, Spool, State, Stored, WriteError};
@@ -55,6 +57,10 @@ pub(super) struct Parts {
     /// Batches of earlier runs that were tried in this one and still wait, each with
     /// the attempts that were not of this run.
     pub(super) tried_earlier: Mutex<HashMap<BatchKey, u32>>,
+    /// Replayed batches whose files are still to be taken away.
+    pub(super) delivered: Mutex<Vec<Delivered>>,
+    /// Batches that wait to be written to the spool.
+    pub(super) writes: Mutex<Writes>,
     /// Told when a batch was left in the spool.
     pub(super) spooled: Notify,
     /// Files found unreadable in this run.
@@ -121,28 +127,11 @@ impl Parts {
         self.tried_earlier.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// Writes `payload` to the spool.
-    pub(super) async fn write(
-        &self,
-        state: State,
-        label: u32,
-        sequence: u64,
-        payload: &Payload,
-        attempts: &Attempts,
-    ) -> Result<Stored, String> {
-        let (payload, attempts) = (payload.clone(), attempts.clone());
-        let written = self
-            .disk
-            .run(move |spool| spool.write(state, label, sequence, &payload, &attempts))
-            .await;
-        self.noted(written)
-    }
-
     /// Puts everything of an ended batch in its place: dead letters written down,
     /// what is left spooled, and only then the batch's own file removed.
     /// `None` when the run had to end before everything was safe.
     pub(super) async fn place(
-        &self,
+        self: &Arc<Self>,
         label: u32,
         whole: &Payload,
         stored: Option<Stored>,
@@ -249,7 +238,7 @@ impl Parts {
     }
 
     /// Remembers and logs what the disk said, once per kind of trouble.
-    fn noted<T>(&self, result: std::io::Result<Result<T, WriteError>>) -> Result<T, String> {
+    pub(super) fn noted<T>(&self, result: std::io::Result<Result<T, WriteError>>) -> Result<T, String> {
         let text = match result {
             Ok(Ok(value)) => {
                 *self.disk_trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -293,6 +282,7 @@ impl Parts {
 }
 
 /// Keeps the replayer away from a batch that a worker holds.
+#[derive(Debug)]
 #[must_use = "the batch is held only while the guard lives"]
 pub(super) struct Held {
     parts: Arc<Parts>,

@@ -10,11 +10,11 @@ use async_channel::Sender;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
+use super::ahead::{Ahead, Read};
 use super::parts::Parts;
 use super::resend;
 use super::worker::{Origin, Replayed};
 use crate::spool::inspect::FileView;
-use crate::spool::{Entry, ReadError};
 use crate::stop::Urgency;
 
 /// The wait between two passes over a spool that could not be emptied; doubles
@@ -26,6 +26,10 @@ const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a sink that is down when nothing new comes any more is asked.
 const LAST_PROBES: u32 = 3;
+
+/// Files whose results a pass waits for; it collects the older half of them at a time, so
+/// that the workers never wait for it.
+const OUTSTANDING_MAX: usize = 64;
 
 /// What one pass over the spool achieved.
 #[derive(Debug, Default, Clone, Copy)]
@@ -103,30 +107,30 @@ async fn one_pass(
             return pass;
         }
     };
+    let mut ahead = Ahead::new(parts, parts.plan.pick(entries));
     let mut outstanding = Vec::new();
-    for entry in parts.plan.pick(entries) {
-        if *may_send == 0 {
-            break;
-        }
-        if parts.is_held(entry.sequence()) {
-            continue;
-        }
+    while *may_send > 0 {
+        let Some(read) = ahead.next().await else { break };
         let Some(probe) = leave_to_send(parts, live_done).await else {
             break;
         };
-        let Some((replayed, done)) = read(parts, entry).await else {
-            continue;
-        };
         pass.files += 1;
         *may_send -= 1;
-        if out.send(replayed).await.is_err() {
+        let (done, result) = oneshot::channel();
+        let Read { payload, attempts, stored, sequence } = read;
+        let origin = Origin::Spool(stored, attempts);
+        if out.send(Replayed { payload, origin, sequence, done }).await.is_err() {
             break;
         }
-        outstanding.push(done);
+        outstanding.push(result);
         // A probe's result decides whether the next file may be sent at all, and
         // results are collected now and then so that they do not pile up.
-        if probe || outstanding.len() >= 64 {
+        if probe {
             pass.progressed += settled(&mut outstanding).await;
+        } else if outstanding.len() >= OUTSTANDING_MAX {
+            let rest = outstanding.split_off(OUTSTANDING_MAX / 2);
+            pass.progressed += settled(&mut outstanding).await;
+            outstanding = rest;
         }
     }
     pass.progressed += settled(&mut outstanding).await;
@@ -165,7 +169,7 @@ async fn dead_letters(
             break;
         }
         outstanding.push(result);
-        if probe || outstanding.len() >= 64 {
+        if probe || outstanding.len() >= OUTSTANDING_MAX {
             settled(&mut outstanding).await;
         }
     }
@@ -209,39 +213,6 @@ async fn leave_to_send(parts: &Parts, live_done: &watch::Receiver<bool>) -> Opti
             () = parts.stop.reached(Urgency::Drain) => return None,
         }
     }
-}
-
-async fn read(parts: &Arc<Parts>, entry: Entry) -> Option<(Replayed, oneshot::Receiver<bool>)> {
-    let sequence = entry.sequence();
-    let name = entry.file_name();
-    let parts_too = parts.clone();
-    let result = parts
-        .disk
-        .run(move |spool| match spool.read(&entry) {
-            Ok(read) => Some(read),
-            Err(ReadError::Corrupt { reason, .. }) => {
-                parts_too.corrupt.fetch_add(1, Relaxed);
-                match spool.quarantine(&entry, &reason) {
-                    Ok(moved) => {
-                        warn!(file = %moved.display(), reason, "unreadable spool file set aside");
-                    }
-                    Err(error) => {
-                        error!(file = %name.display(), reason, %error, "unreadable spool file left in place");
-                    }
-                }
-                None
-            }
-            Err(ReadError::NotFound { .. }) => None,
-            Err(error) => {
-                warn!(file = %name.display(), %error, "could not read a spool file, it stays");
-                None
-            }
-        })
-        .await;
-    let (payload, attempts, stored) = result.ok().flatten()?;
-    let (done, result) = oneshot::channel();
-    let origin = Origin::Spool(stored, attempts);
-    Some((Replayed { payload, origin, sequence, done }, result))
 }
 
 /// Waits for the results and counts those that moved something.

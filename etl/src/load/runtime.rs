@@ -18,7 +18,7 @@ use super::obstacle::obstacle;
 use super::parts::Parts;
 use super::plan::ReplayPlan;
 use super::sink::Sink;
-use super::{replay, worker};
+use super::{away, replay, worker};
 use crate::batch::{Ack, Batch, Payload};
 use crate::checkpoint::{Ticket, Tracker};
 use crate::config::{Load, SpoolMode};
@@ -28,6 +28,9 @@ use crate::telemetry::{SinkBooks, SinkKind};
 
 /// How often a full spool is looked at again.
 const ROOM_PAUSE: Duration = Duration::from_millis(200);
+
+/// The most replayed batches that wait for a worker.
+const REPLAYED_MAX: usize = 10;
 
 /// One sink at work.
 #[derive(Debug)]
@@ -131,6 +134,8 @@ impl SinkRuntime {
             held: Mutex::new(HashSet::new()),
             tried_earlier: Mutex::default(),
             plan,
+            delivered: Mutex::default(),
+            writes: Mutex::default(),
             spooled: Notify::new(),
             corrupt: AtomicU64::new(0),
             too_many_rejected: AtomicBool::new(false),
@@ -142,8 +147,9 @@ impl SinkRuntime {
         });
         // The channel holds batches; its bound is configured in records.
         let (live, live_out) = bounded((load.channel() / load.limits().records).max(1));
-        let (replay_in, replay_out) = bounded(2);
+        let (replay_in, replay_out) = bounded(workers.clamp(2, REPLAYED_MAX));
         let mut tasks = start_workers(&parts, workers, &live_out, &replay_out);
+        tasks.push(tokio::spawn(away::tidy(parts.clone()).in_current_span()));
         tasks.push(tokio::spawn(replay::run(parts.clone(), replay_in).in_current_span()));
         Ok(SinkRuntime {
             parts,

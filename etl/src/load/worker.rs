@@ -8,6 +8,7 @@ use async_channel::Receiver;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::away::Delivered;
 use super::delivery::unix_seconds;
 use super::parts::{Parts, Placed};
 use super::resend::resend;
@@ -15,6 +16,9 @@ use crate::batch::{Batch, Outcome, Payload, give_back};
 use crate::config::SpoolMode;
 use crate::spool::inspect::FileView;
 use crate::spool::{Attempts, State, Stored};
+
+/// While there are both, every third batch that a worker takes is a replayed one.
+const REPLAY_EVERY: u32 = 3;
 
 /// A batch read back from the spool.
 pub(super) struct Replayed {
@@ -43,20 +47,31 @@ pub(super) async fn run(
 ) {
     let mut taking_live = Some(TakesLive(parts.clone()));
     let mut replay_open = true;
+    let mut turn = 0_u32;
     while taking_live.is_some() || replay_open {
-        // The random choice of `select!` interleaves both, so that neither a
-        // long spool nor a fast source starves the other.
-        tokio::select! {
-            batch = live.recv(), if taking_live.is_some() => match batch {
-                Ok(batch) => load(&parts, label, batch).await,
-                Err(_) => taking_live = None,
-            },
-            replayed = replay.recv(), if replay_open => match replayed {
-                Ok(replayed) => reload(&parts, label, replayed).await,
-                Err(_) => replay_open = false,
-            },
+        turn = turn.wrapping_add(1);
+        // Neither a long spool nor a fast source starves the other, and new batches keep
+        // most of the sink.
+        let replay_first = replay_open && turn.is_multiple_of(REPLAY_EVERY);
+        let next = tokio::select! {
+            biased;
+            replayed = replay.recv(), if replay_first => Next::Replayed(replayed.ok()),
+            batch = live.recv(), if taking_live.is_some() => Next::Live(batch.ok()),
+            replayed = replay.recv(), if replay_open => Next::Replayed(replayed.ok()),
+        };
+        match next {
+            Next::Live(Some(batch)) => load(&parts, label, batch).await,
+            Next::Live(None) => taking_live = None,
+            Next::Replayed(Some(replayed)) => reload(&parts, label, replayed).await,
+            Next::Replayed(None) => replay_open = false,
         }
     }
+}
+
+/// What a worker takes next; `None` when no more will come that way.
+enum Next {
+    Live(Option<Batch>),
+    Replayed(Option<Replayed>),
 }
 
 /// A worker that may still take new batches; the last one to go, even in a
@@ -127,8 +142,13 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
     if ended.left.is_empty() {
         parts.forget_tries(payload.key);
     }
-    let placed = parts.place(label, &payload, Some(stored), attempts, ended, ours).await;
-    let placed = placed.unwrap_or_default();
+    let whole = ended.left.is_empty() && ended.dead.is_empty();
+    let (placed, file) = if whole {
+        (Placed { delivered: ended.delivered, ..Placed::default() }, Some(stored))
+    } else {
+        let place = parts.place(label, &payload, Some(stored), attempts, ended, ours);
+        (place.await.unwrap_or_default(), None)
+    };
     parts.books.replayed.fetch_add(placed.delivered, Relaxed);
     if ours {
         parts.books.recovered(Outcome {
@@ -142,6 +162,10 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
     }
     tell(label, "replayed", placed);
     parts.stop_if_too_many_rejected(placed.dead_lettered);
+    if let Some(file) = file {
+        parts.take_away(Delivered { file, held, done });
+        return;
+    }
     drop(held);
     // Nobody listens any more when the pass was given up.
     done.send(placed.delivered + placed.dead_lettered > 0).ok();

@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 
 use super::harvest::Harvest;
 
-/// Pieces cut off and not yet taken in: each may take a few 100 KiB.
-const AHEAD_MAX: usize = 16;
+/// Pieces cut off and not yet taken in: each may take a few 100 KiB. Enough that each of
+/// the tasks has one; what the sink waits for is in its channel.
+const AHEAD_MAX: usize = 8;
 
 /// Pieces by number, from 0.
 #[derive(Debug)]

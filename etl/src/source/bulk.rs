@@ -2,10 +2,10 @@
 //! need, then each field is two copies of a fixed length. A row becomes what [`Encoder`]
 //! makes of it alone; rows with quotes within quotes go through csv-core.
 
-use super::encode::{CHUNK, Encoder, Refused};
-use super::index::{Index, LOOK_MAX, is_special};
+use super::encode::{CHUNK, Encoder, Name, Refused};
+use super::index::{End, Index, Known, LOOK_MAX, is_special};
 use super::json::{is_number, put_escaped};
-use super::masks::BLOCK;
+use super::masks::{BLOCK, Way, Work, best};
 use super::quoted::Quoted;
 
 /// Zeros that follow the bytes of rows, so that a chunk can be read from any of them.
@@ -47,43 +47,10 @@ impl Bulk {
         encoder: &Encoder,
         (bytes, length): (&[u8], usize),
         out: &mut Vec<u8>,
-        mut at: usize,
-        mut row: impl FnMut((usize, usize), Made),
+        at: usize,
+        row: impl FnMut((usize, usize), Made),
     ) -> usize {
-        self.index.build(bytes, length, encoder.delimiter);
-        let columns = encoder.prefixes.len();
-        let (mut start, mut first) = (0, 0);
-        for line in 0..self.index.lines().len() {
-            let line_end = self.index.lines()[line] as usize;
-            let begin = start;
-            start = line_end + 1;
-            let cr = line_end > begin && bytes[line_end - 1] == b'\r';
-            let end = line_end - usize::from(cr);
-            if begin == end {
-                // A blank line is none; its end is the only one in it.
-                first += 1;
-                continue;
-            }
-            let ends = self.index.ends(first);
-            let made = if ends.get(columns - 1).is_some_and(|last| *last as usize == line_end) {
-                first += columns;
-                let fields = Row { begin, end, ends: &ends[..columns] };
-                encode_row(&self.index, encoder, bytes, &fields, out, at)
-            } else {
-                let count = ends.partition_point(|end| (*end as usize) < start);
-                first += count;
-                Some(Made::Refused(Refused::Count(count)))
-            };
-            let made = match made {
-                Some(made) => made,
-                None => self.unquote(encoder, &bytes[begin..start], out, at),
-            };
-            if let Made::Row(behind) = made {
-                at = behind + 1;
-            }
-            row((begin, end), made);
-        }
-        at
+        best(Encoding { bulk: self, encoder, bytes, length, out, at, row })
     }
 
     /// Encodes one row, `line` with its end, through csv-core.
@@ -107,63 +74,181 @@ impl Bulk {
     }
 }
 
+/// Rows on their way; see [`Bulk::encode`].
+struct Encoding<'a, F> {
+    bulk: &'a mut Bulk,
+    encoder: &'a Encoder,
+    bytes: &'a [u8],
+    length: usize,
+    out: &'a mut Vec<u8>,
+    at: usize,
+    row: F,
+}
+
+impl<F: FnMut((usize, usize), Made)> Work for Encoding<'_, F> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn go(self, way: impl Way) -> usize {
+        let Encoding { bulk, encoder, bytes, length, out, mut at, mut row } = self;
+        bulk.index.build(way, bytes, length, (encoder.delimiter, encoder.numbers));
+        let columns = encoder.prefixes.len();
+        let (mut start, mut first) = (0, 0);
+        for line in 0..bulk.index.lines().len() {
+            let line_end = bulk.index.lines()[line] as usize;
+            let begin = start;
+            start = line_end + 1;
+            let cr = line_end > begin && bytes[line_end - 1] == b'\r';
+            let end = line_end - usize::from(cr);
+            if begin == end {
+                // A blank line is none; its end is the only one in it.
+                first += 1;
+                continue;
+            }
+            let ends = bulk.index.ends(first);
+            let made = if ends.get(columns - 1).is_some_and(|last| last.at() == line_end) {
+                first += columns;
+                let fields = Row { begin, end, ends: &ends[..columns] };
+                encode_row(&bulk.index, encoder, bytes, &fields, out, at)
+            } else {
+                let count = ends.partition_point(|end| end.at() < start);
+                first += count;
+                Some(Made::Refused(Refused::Count(count)))
+            };
+            let made = match made {
+                Some(made) => made,
+                None => bulk.unquote(encoder, &bytes[begin..start], out, at),
+            };
+            if let Made::Row(behind) = made {
+                at = behind + 1;
+            }
+            row((begin, end), made);
+        }
+        at
+    }
+}
+
 /// Where one row's fields end.
 struct Row<'a> {
     begin: usize,
     end: usize,
-    ends: &'a [u32],
+    ends: &'a [End],
+}
+
+/// How far a row is encoded.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// Fields that are done.
+    column: usize,
+    /// Where the next one begins.
+    start: usize,
+    /// The place of the output.
+    at: usize,
+    /// The field before is a text.
+    after_text: bool,
 }
 
 /// Encodes one row's fields; `None` when csv-core has to unquote them.
-#[inline]
+#[inline(always)]
 fn encode_row(
     index: &Index,
     encoder: &Encoder,
     bytes: &[u8],
     row: &Row<'_>,
     out: &mut Vec<u8>,
-    mut at: usize,
+    at: usize,
 ) -> Option<Made> {
-    let room = encoder.room(row.end - row.begin);
-    reserve(out, at + room);
-    let (mut start, mut after_text) = (row.begin, false);
-    for (column, (prefix, end)) in encoder.prefixes.iter().zip(row.ends).enumerate() {
-        let (mut from, mut to) = (start, (*end as usize).min(row.end));
-        start = *end as usize + 1;
-        let mut kind = kind_of(index, bytes, from, to);
-        if kind == Kind::Special && bytes[from] == b'"' {
-            (from, to) = unquoted(bytes, from, to)?;
-            kind = kind_of(index, bytes, from, to);
+    reserve(out, at + encoder.room(row.end - row.begin));
+    let mut cursor = Cursor { column: 0, start: row.begin, at, after_text: false };
+    loop {
+        cursor = put_known(encoder, bytes, row, out, cursor);
+        if cursor.column == row.ends.len() {
+            break;
         }
-        let number = encoder.numbers && kind == Kind::Number;
-        let name = prefix.between(after_text, !number);
-        out[at..at + CHUNK].copy_from_slice(&name.head);
-        if !name.tail.is_empty() {
-            out[at + CHUNK..at + name.length].copy_from_slice(&name.tail);
+        if let Err(refused) = put_looked_at(index, encoder, bytes, row, out, &mut cursor)? {
+            return Some(Made::Refused(refused));
         }
-        at += name.length;
-        after_text = !number;
-        if kind != Kind::Special {
-            if to - from <= CHUNK {
-                out[at..at + CHUNK].copy_from_slice(&bytes[from..from + CHUNK]);
-            } else {
-                out[at..at + to - from].copy_from_slice(&bytes[from..to]);
-            }
-            at += to - from;
-            continue;
-        }
-        let field = &bytes[from..to];
-        if let Err(error) = std::str::from_utf8(field) {
-            let bad = error.valid_up_to();
-            let byte = field.get(bad).copied().unwrap_or_default();
-            return Some(Made::Refused(Refused::NotUtf8 { column, at: bad, byte }));
-        }
-        reserve(out, at + ESCAPED_MAX * field.len() + room);
+    }
+    let ending: &[u8] = if cursor.after_text { b"\"}" } else { b"}" };
+    out[cursor.at..cursor.at + ending.len()].copy_from_slice(ending);
+    Some(Made::Row(cursor.at + ending.len()))
+}
+
+/// Encodes fields up to one that takes a closer look.
+#[inline(always)]
+fn put_known(
+    encoder: &Encoder,
+    bytes: &[u8],
+    row: &Row<'_>,
+    out: &mut [u8],
+    mut cursor: Cursor,
+) -> Cursor {
+    let prefixes = encoder.prefixes[cursor.column..].iter();
+    for (prefix, end) in prefixes.zip(&row.ends[cursor.column..]) {
+        let (from, to) = (cursor.start, end.at());
+        let length = to - from;
+        let text = match end.known() {
+            Known::Number if length <= DIGITS_MAX => false,
+            Known::Text if length <= CHUNK => true,
+            _ => break,
+        };
+        cursor.at += put_name(prefix.between(cursor.after_text, text), out, cursor.at);
+        out[cursor.at..cursor.at + CHUNK].copy_from_slice(&bytes[from..from + CHUNK]);
+        cursor = Cursor {
+            column: cursor.column + 1,
+            start: to + 1,
+            at: cursor.at + length,
+            after_text: text,
+        };
+    }
+    cursor
+}
+
+/// Encodes one field, whatever it is; `None` when csv-core has to unquote it.
+#[inline(never)]
+fn put_looked_at(
+    index: &Index,
+    encoder: &Encoder,
+    bytes: &[u8],
+    row: &Row<'_>,
+    out: &mut Vec<u8>,
+    cursor: &mut Cursor,
+) -> Option<Result<(), Refused>> {
+    let column = cursor.column;
+    let end = row.ends[column].at();
+    let (mut from, mut to) = (cursor.start, end.min(row.end));
+    let mut kind = kind_of(index, bytes, from, to);
+    if kind == Kind::Special && bytes[from] == b'"' {
+        (from, to) = unquoted(bytes, from, to)?;
+        kind = kind_of(index, bytes, from, to);
+    }
+    let text = !encoder.numbers || kind != Kind::Number;
+    let mut at = cursor.at;
+    at += put_name(encoder.prefixes[column].between(cursor.after_text, text), out, at);
+    let field = &bytes[from..to];
+    if kind != Kind::Special {
+        out[at..at + field.len()].copy_from_slice(field);
+        at += field.len();
+    } else if let Err(error) = std::str::from_utf8(field) {
+        let bad = error.valid_up_to();
+        let byte = field.get(bad).copied().unwrap_or_default();
+        return Some(Err(Refused::NotUtf8 { column, at: bad, byte }));
+    } else {
+        reserve(out, at + ESCAPED_MAX * field.len() + encoder.room(row.end - row.begin));
         at = put_escaped(out, at, field);
     }
-    let ending: &[u8] = if after_text { b"\"}" } else { b"}" };
-    out[at..at + ending.len()].copy_from_slice(ending);
-    Some(Made::Row(at + ending.len()))
+    *cursor = Cursor { column: column + 1, start: end + 1, at, after_text: text };
+    Some(Ok(()))
+}
+
+/// Writes what stands between two fields; gives its length.
+#[inline(always)]
+fn put_name(name: &Name, out: &mut [u8], at: usize) -> usize {
+    out[at..at + CHUNK].copy_from_slice(&name.head);
+    if name.length > CHUNK {
+        out[at + CHUNK..at + name.length].copy_from_slice(&name.tail);
+    }
+    name.length
 }
 
 /// What a field is.

@@ -4,7 +4,7 @@
 //! otherwise, or a line ends in an unusual way, nothing is cut: that stretch is read
 //! record by record.
 
-use super::masks::{BLOCK, block, lines};
+use super::masks::{BLOCK, Way, Work, best, block};
 
 /// What a scan came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,23 @@ pub(super) struct Cutter {
     last: Option<(usize, u64)>,
 }
 
+/// See [`Cutter::scan`].
+struct Scanning<'a> {
+    cutter: &'a mut Cutter,
+    bytes: &'a [u8],
+    measure: Measure,
+    whole: bool,
+}
+
+impl Work for Scanning<'_> {
+    type Output = Scan;
+
+    #[inline(always)]
+    fn go(self, way: impl Way) -> Scan {
+        self.cutter.scan_by(way, self.bytes, self.measure, self.whole)
+    }
+}
+
 impl Cutter {
     pub(super) fn new(delimiter: u8) -> Cutter {
         Cutter {
@@ -61,8 +78,13 @@ impl Cutter {
     /// Looks on in `bytes`, which begin with a record and have grown since the last
     /// call. At the end of the file (`whole`) the last rows will do.
     pub(super) fn scan(&mut self, bytes: &[u8], measure: Measure, whole: bool) -> Scan {
+        best(Scanning { cutter: self, bytes, measure, whole })
+    }
+
+    #[inline(always)]
+    fn scan_by(&mut self, way: impl Way, bytes: &[u8], measure: Measure, whole: bool) -> Scan {
         while self.scanned + BLOCK <= bytes.len() || (whole && self.scanned < bytes.len()) {
-            let found = lines(&block(bytes, self.scanned));
+            let found = way.lines(&block(bytes, self.scanned));
             let lone = found.cr & !(found.newline >> 1) & !(1 << (BLOCK - 1));
             let line_goes_on = self.after_cr && found.newline & 1 == 0;
             let wanted = measure.rows.saturating_sub(self.rows).max(1);

@@ -34,8 +34,9 @@ pub(super) struct Encoder {
 #[derive(Debug)]
 pub(super) struct Prefix([Name; 4]);
 
-/// A text whose beginning is copied as a whole.
+/// A text whose beginning is copied as a whole. Its place among others is found by a shift.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Name {
     /// Its first bytes, and zeros behind it.
     pub(super) head: [u8; CHUNK],

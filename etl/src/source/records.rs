@@ -18,6 +18,9 @@ use super::quoted::Quoted;
 
 /// Bytes asked of the file at once; tests meet a buffer's end in every place.
 const CHUNK: usize = if cfg!(test) { 61 } else { 128 << 10 };
+/// What is hashed at once begins at a multiple of this in the stream: BLAKE3 takes 16 chunks
+/// of 1 KiB together where it can, and every step from another place on splits them up.
+const HASHED: usize = if cfg!(test) { 32 } else { 16 << 10 };
 /// Buffers that grew beyond this for one record are given back after it.
 pub(super) const KEEP_MAX: usize = 1 << 20;
 /// How often a record that never ends is cut again from its second line; each may
@@ -226,9 +229,10 @@ impl Records {
     }
 
     /// The hash of everything before what is pending, and its bytes.
-    pub(super) fn hashed(&mut self) -> (blake3::Hasher, u64) {
-        self.hash_until(self.start);
-        (self.hasher.clone(), self.base + self.start as u64)
+    pub(super) fn hashed(&self) -> (blake3::Hasher, u64) {
+        let mut hasher = self.hasher.clone();
+        hasher.update(&self.buffer[self.hashed..self.start]);
+        (hasher, self.base + self.start as u64)
     }
 
     /// The place after the record found last.
@@ -287,6 +291,15 @@ impl Records {
         if self.ending != Ending::OpenQuote {
             self.ending = if with_its_line { Ending::Line } else { Ending::File };
         }
+    }
+
+    /// Hashes what is cut, but for the bytes behind the last multiple of [`HASHED`]; gives
+    /// the place in the buffer up to which all is hashed.
+    fn hash_whole(&mut self) -> usize {
+        let cut = self.base + self.start as u64;
+        let beyond = usize::try_from(cut % HASHED as u64).unwrap_or(usize::MAX);
+        self.hash_until(self.start.saturating_sub(beyond));
+        self.hashed
     }
 
     fn hash_until(&mut self, until: usize) {
@@ -422,7 +435,7 @@ impl Records {
         Found::Broken(Broken { line: framed.line, reason, raw })
     }
 
-    /// Reads more behind what is pending, which may move to the buffer's start;
+    /// Reads more behind what is pending, which may move towards the buffer's start;
     /// `false` at the end of the input.
     pub(super) fn fill(&mut self) -> Result<bool, SourceError> {
         if self.at_eof {
@@ -431,25 +444,25 @@ impl Records {
         if let Some((kind, text)) = &self.broken {
             return Err(self.unreadable(io::Error::new(*kind, text.clone())));
         }
-        let pending = self.end - self.start;
-        self.hash_until(self.start);
+        let from = self.hash_whole();
+        let kept = self.end - from;
         self.mark =
-            self.mark.and_then(|mark| Some(Mark { at: mark.at.checked_sub(self.start)?, ..mark }));
-        (self.base, self.hashed) = (self.base + self.start as u64, 0);
-        if self.buffer.len() > KEEP_MAX && pending < CHUNK {
+            self.mark.and_then(|mark| Some(Mark { at: mark.at.checked_sub(from)?, ..mark }));
+        (self.base, self.hashed) = (self.base + from as u64, 0);
+        if self.buffer.len() > KEEP_MAX && kept < CHUNK {
             let mut smaller = Vec::with_capacity(2 * CHUNK);
-            smaller.extend_from_slice(&self.buffer[self.start..self.end]);
+            smaller.extend_from_slice(&self.buffer[from..self.end]);
             smaller.resize(2 * CHUNK, 0);
             self.buffer = smaller;
         } else {
-            if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
+            if from > 0 {
+                self.buffer.copy_within(from..self.end, 0);
             }
-            if self.buffer.len() < pending + CHUNK {
-                self.buffer.resize((2 * self.buffer.len()).max(pending + CHUNK), 0);
+            if self.buffer.len() < kept + CHUNK {
+                self.buffer.resize((2 * self.buffer.len()).max(kept + CHUNK), 0);
             }
         }
-        (self.start, self.end) = (0, pending);
+        (self.start, self.end) = (self.start - from, kept);
         loop {
             match self.input.read(&mut self.buffer[self.end..]) {
                 Ok(0) => self.at_eof = true,

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, T
 use rustix::io::Errno;
 
 use super::fault::{Operation, step};
+use super::group::{Change, GroupSync};
 use super::name;
 
 /// An open directory.
@@ -22,6 +23,7 @@ use super::name;
 pub(crate) struct Directory {
     handle: OwnedFd,
     path: PathBuf,
+    syncs: GroupSync,
 }
 
 /// What `stat` says about a name, as far as the spool cares.
@@ -31,6 +33,8 @@ pub(crate) struct FileFacts {
     pub size: u64,
     /// Unix seconds.
     pub modified: u64,
+    /// Unix seconds: when it was last written, renamed or linked.
+    pub changed: u64,
 }
 
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -42,7 +46,7 @@ impl Directory {
     /// Opens an existing directory; a symbolic link is refused.
     pub fn open(path: &Path) -> io::Result<Directory> {
         let handle = rustix::fs::openat(CWD, path, directory_flags(), Mode::empty())?;
-        Ok(Directory { handle, path: path.to_owned() })
+        Ok(Directory { handle, path: path.to_owned(), syncs: GroupSync::default() })
     }
 
     /// Opens the directory `name` in this one, made private and durable if missing.
@@ -58,7 +62,7 @@ impl Directory {
     /// Opens the directory `name` in this one.
     pub fn existing_subdirectory(&self, name: &str) -> io::Result<Directory> {
         let handle = rustix::fs::openat(&self.handle, name, directory_flags(), Mode::empty())?;
-        Ok(Directory { handle, path: self.path.join(name) })
+        Ok(Directory { handle, path: self.path.join(name), syncs: GroupSync::default() })
     }
 
     pub fn path(&self) -> &Path {
@@ -126,6 +130,21 @@ impl Directory {
         }
     }
 
+    /// Opens `name` to be written over, and says how long it is; `None` when it is not a
+    /// private file of this user's under this one name.
+    pub fn open_to_overwrite(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+        step(Operation::Reuse)?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&handle)?;
+        let facts = file_facts(&stat);
+        let alone = facts.regular
+            && stat.st_nlink == 1
+            && stat.st_mode & 0o077 == 0
+            && stat.st_uid == rustix::process::geteuid().as_raw();
+        Ok(alone.then(|| (File::from(handle), facts.size)))
+    }
+
     /// Renames within the directory; fails with `AlreadyExists` rather than replace.
     pub fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         step(Operation::Rename)?;
@@ -135,6 +154,12 @@ impl Directory {
     /// Renames within the directory, replacing what is there.
     pub fn rename_over(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         step(Operation::Rename)?;
+        Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
+    }
+
+    /// Gives a file that is done with a name that nobody else uses.
+    pub fn rename_free(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        step(Operation::Free)?;
         Ok(rustix::fs::renameat(&self.handle, from, &self.handle, to)?)
     }
 
@@ -150,10 +175,23 @@ impl Directory {
         Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
     }
 
-    /// Makes creations, renames and removals in this directory durable.
+    /// Makes creations, renames and removals in this directory durable, those of other
+    /// threads with them.
     pub fn sync(&self) -> io::Result<()> {
-        step(Operation::SyncDirectory)?;
-        Ok(rustix::fs::fsync(&self.handle)?)
+        self.syncs.sync(|| {
+            step(Operation::SyncDirectory)?;
+            Ok(rustix::fs::fsync(&self.handle)?)
+        })
+    }
+
+    /// Stands for what was changed in this directory before the call.
+    pub(super) fn change(&self) -> Change {
+        self.syncs.change()
+    }
+
+    /// Whether a change is durable, by an fsync of anybody's.
+    pub(super) fn is_durable(&self, change: Change) -> bool {
+        self.syncs.is_durable(change)
     }
 }
 
@@ -198,6 +236,7 @@ fn file_facts(stat: &Stat) -> FileFacts {
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         size: u64::try_from(stat.st_size).unwrap_or(0),
         modified: u64::try_from(stat.st_mtime).unwrap_or(0),
+        changed: u64::try_from(stat.st_ctime).unwrap_or(0),
     }
 }
 

@@ -5,10 +5,14 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Create,
+    /// Of a file that is free, to be written over.
+    Reuse,
     Write,
     SyncFile,
     Rename,
     SyncDirectory,
+    /// A file that is done with gets a free file's name.
+    Free,
     Unlink,
 }
 

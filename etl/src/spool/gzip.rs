@@ -2,6 +2,8 @@
 //! metadata in its header. Reading accepts exactly what writing makes; whatever
 //! differs by a bit is refused with the reason.
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -19,6 +21,10 @@ pub(super) const HEADER_MAX: u64 = FIXED.len() as u64 + 2 + u16::MAX as u64;
 /// batch gives the same bytes and every flipped header bit shows.
 const FIXED: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255];
 const TRAILER: usize = 8;
+/// Decompressors that are kept, for a fresh one clears its window; those that met damage
+/// are not.
+const KEPT_MAX: usize = 16;
+static KEPT: Mutex<Vec<Decompress>> = Mutex::new(Vec::new());
 
 /// Why bytes cannot be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +126,8 @@ pub(super) fn unframe(file: &[u8]) -> Result<(Metadata, Bytes), FrameProblem> {
 /// Inflates all of `deflated` into exactly `length` bytes.
 fn inflate_exactly(deflated: &[u8], length: usize) -> Result<Vec<u8>, FrameProblem> {
     const DAMAGED: FrameProblem = FrameProblem::Damaged("the records do not decompress");
-    let mut inflate = Decompress::new(false);
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut inflate = kept.unwrap_or_else(|| Decompress::new(false));
     // One byte more, so that a longer body shows instead of merely filling the buffer.
     let mut body = vec![0; length + 1];
     let status =
@@ -129,7 +136,15 @@ fn inflate_exactly(deflated: &[u8], length: usize) -> Result<Vec<u8>, FrameProbl
         && inflate.total_in() == deflated.len() as u64
         && inflate.total_out() == length as u64;
     body.truncate(length);
-    if whole { Ok(body) } else { Err(DAMAGED) }
+    if !whole {
+        return Err(DAMAGED);
+    }
+    inflate.reset(false);
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() < KEPT_MAX {
+        kept.push(inflate);
+    }
+    Ok(body)
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

@@ -289,7 +289,7 @@ impl FileView {
         let content = match (Name::parse(name.as_bytes()), parse_dead(name.as_bytes())) {
             (_, Some((_, key))) => own(&file, Some(key)),
             (Some(named @ (Name::Batch(_) | Name::Legacy(_))), _) => {
-                decode(&named, &file, facts.modified)
+                decode(&named, &file, facts.modified, own)
             }
             // A copy under another name is judged by its content.
             _ if gzip::begins_like_ours(&file) => own(&file, None),
@@ -297,7 +297,11 @@ impl FileView {
                 .map(|payload| (payload, Attempts::default()))
                 .map_err(|problem| problem.to_string()),
         };
-        content.map_err(|reason| ReadError::corrupt(&self.path, reason))
+        content.map_err(|reason| match folder.facts(&name) {
+            // Delivered meanwhile, and perhaps written over.
+            Ok(None) => ReadError::NotFound { path: self.path.clone() },
+            _ => ReadError::corrupt(&self.path, reason),
+        })
     }
 
     fn open(&self) -> Result<(Directory, OsString), ReadError> {

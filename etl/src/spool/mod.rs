@@ -7,11 +7,13 @@
 //! order in which it does so. `recover` is what opening does, `inspect` looks in
 //! from outside while a run goes on. All calls block; call them from disk threads.
 
+mod batches;
 mod dead;
 mod directory;
 pub(crate) mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod group;
 mod gzip;
 pub mod inspect;
 mod kept;
@@ -21,6 +23,7 @@ mod lock;
 mod metadata;
 mod name;
 mod open;
+mod pool;
 mod quarantine;
 mod read;
 mod recover;
@@ -38,6 +41,7 @@ use std::time::Instant;
 
 use tracing::warn;
 
+pub use batches::NewBatch;
 pub use dead::DeadLetter;
 pub(crate) use directory::{Directory, create_durably};
 pub use kept::KeptFiles;
@@ -54,10 +58,9 @@ pub use write::{WriteError, WriteErrorKind};
 
 use crate::batch::Payload;
 use lock::Lock;
-use metadata::Metadata;
 use name::{BatchName, Name, ShortKey};
+use pool::Pool;
 use usage::{Counts, Place};
-use write::Published;
 
 /// How much a spool may hold and must leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub struct Spool {
     options: SpoolOptions,
     counts: Counts,
     next_sequence: AtomicU64,
+    pool: Pool,
     /// Files whose batch is not, or no longer, theirs to deliver and that could not be
     /// removed: for the next process, under the same key. Replayed by this one they
     /// would count twice, and for ever.
@@ -93,13 +97,15 @@ impl Spool {
     pub fn open(directory: &Path, options: SpoolOptions) -> Result<Spool, OpenError> {
         let directory = open::private_directory(directory)?;
         let lock = open::lock(&directory, options)?;
-        let recovered = recover::recover(&directory)
+        let pool = Pool::new(options.max_bytes);
+        let recovered = recover::recover(&directory, &pool)
             .map_err(|source| OpenError::io("list", directory.path(), source))?;
         Ok(Spool {
             directory,
             options,
             counts: recovered.counts,
             next_sequence: AtomicU64::new(recovered.next_sequence),
+            pool,
             left: Mutex::default(),
             _lock: lock,
         })
@@ -116,6 +122,10 @@ impl Spool {
         self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
+    fn next_above(&self, sequence: u64) {
+        self.next_sequence.fetch_max(sequence.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// Writes one batch; it is durable when this returns. The size of the spool
     /// is no reason to refuse: a batch in flight must always find room.
     ///
@@ -130,15 +140,10 @@ impl Spool {
         payload: &Payload,
         attempts: &Attempts,
     ) -> Result<Stored, WriteError> {
-        self.next_sequence.fetch_max(sequence.saturating_add(1), Ordering::Relaxed);
-        let name = BatchName { state, worker, sequence, key: ShortKey::from(payload.key) };
-        let (size, published) = self.write_batch(&name, payload, attempts)?;
-        let since = attempts.first_at;
-        if let Published::Replaced(old) = published {
-            self.counts.subtract(Place::Waiting(state), old.size, old.modified);
-        }
-        self.counts.add(Place::Waiting(state), size, since);
-        Ok(Stored { name: Name::Batch(name), key: payload.key, size, since })
+        let mut stored = None;
+        let batch = NewBatch { state, worker, sequence, payload, attempts };
+        self.write_all(&[batch], |result| stored = Some(result));
+        stored.unwrap_or_else(|| Err(WriteError::unsuitable(self.directory.path(), "no batch")))
     }
 
     /// Writes what has become of a batch since: attempts, or pending to failed.
@@ -160,13 +165,14 @@ impl Spool {
         }
         let sequence = stored.name.sequence().unwrap_or_else(|| self.next_sequence());
         let name = BatchName { state, worker, sequence, key: ShortKey::from(payload.key) };
-        let (size, _) = self.write_batch(&name, payload, attempts)?;
+        let size = self.write_named(&name, payload, attempts)?;
         let old = std::mem::replace(&mut stored.name, Name::Batch(name));
-        self.counts.subtract(Place::Waiting(old.state()), stored.size, stored.since);
+        let old_size = stored.size;
+        self.counts.subtract(Place::Waiting(old.state()), old_size, stored.since);
         self.counts.add(Place::Waiting(state), size, attempts.first_at);
         (stored.size, stored.since) = (size, attempts.first_at);
         if old != stored.name
-            && let Err(error) = self.directory.remove(&old.file_name())
+            && let Err(error) = self.take_away(&old, old_size)
             && error.kind() != io::ErrorKind::NotFound
         {
             self.leave(old.file_name());
@@ -226,7 +232,7 @@ impl Spool {
     /// # Errors
     /// When it cannot be removed; the next process then replays it under the same key.
     pub fn remove(&self, stored: Stored) -> io::Result<()> {
-        match self.directory.remove(&stored.file_name()) {
+        match self.take_away(&stored.name, stored.size) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 warn!(file = %stored.file_name().display(), "delivered spool file was gone");
@@ -238,6 +244,12 @@ impl Spool {
         }
         self.counts.subtract(Place::Waiting(stored.state()), stored.size, stored.since);
         Ok(())
+    }
+
+    /// Removes some of the files that are kept to be written over and that nobody has
+    /// needed for long; says whether there are more.
+    pub fn tidy(&self) -> bool {
+        self.pool.tidy(&self.directory)
     }
 
     /// Writes records that were refused for good into one file in `dead/`;
@@ -270,7 +282,10 @@ impl Spool {
         }
         let floor = self.options.min_free;
         match self.counts.free(Instant::now(), || self.directory.free_bytes().ok()) {
-            Some(free) if free < floor => Room::LowDisk { free, floor },
+            Some(free) if free < floor => {
+                self.pool.close(&self.directory);
+                Room::LowDisk { free, floor }
+            }
             // A disk that cannot be asked is judged by the next write.
             _ => Room::Enough,
         }
@@ -282,29 +297,12 @@ impl Spool {
         self.counts.usage()
     }
 
-    fn write_batch(
-        &self,
-        name: &BatchName,
-        payload: &Payload,
-        attempts: &Attempts,
-    ) -> Result<(u64, Published), WriteError> {
-        let bytes = gzip::frame(Metadata::of(payload, attempts), &payload.body)
-            .map_err(|error| WriteError::unsuitable(self.directory.path(), error))?;
-        let name = name.to_string();
-        let file = NewFile { name: &name, bytes: &bytes, modified: attempts.first_at };
-        let published =
-            write_durably(&self.directory, &file, || self.holds_same_batch(&name, &bytes));
-        match published {
-            Ok(published) => {
-                self.left().remove(OsStr::new(&name));
-                Ok((bytes.len() as u64, published))
-            }
-            Err(error) => {
-                if error.left_behind {
-                    self.leave(name.into());
-                }
-                Err(error)
-            }
+    /// Takes a file away whose batch is safe elsewhere. Only one of our own making is
+    /// written over later.
+    fn take_away(&self, name: &Name, size: u64) -> io::Result<()> {
+        match name {
+            Name::Batch(_) => self.pool.put(&self.directory, &name.file_name(), size),
+            Name::Legacy(_) | Name::Malformed(_) => self.directory.remove(&name.file_name()),
         }
     }
 
@@ -319,16 +317,6 @@ impl Spool {
 
     fn left(&self) -> MutexGuard<'_, HashSet<OsString>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the file `name` is the batch of the new file, byte for byte of its
-    /// records, by the digests in both headers.
-    fn holds_same_batch(&self, name: &str, new_file: &[u8]) -> bool {
-        let Ok((Some(old), _)) = read::metadata_of(&self.directory, OsStr::new(name)) else {
-            return false;
-        };
-        gzip::header(new_file)
-            .is_ok_and(|(new, _)| (&new.key, &new.body_blake3) == (&old.key, &old.body_blake3))
     }
 }
 

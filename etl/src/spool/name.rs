@@ -49,6 +49,7 @@ const LIKE_OURS: &str = "buffer_";
 const SUFFIX: &str = ".json.gz";
 const TEMP_PREFIX: &str = ".etl-";
 const TEMP_SUFFIX: &str = ".tmp";
+const FREE_PREFIX: &str = ".etl-free-";
 
 impl Name {
     /// Reads a directory entry's name; `None` when it is none of the spool's business.
@@ -171,6 +172,18 @@ pub(crate) fn is_temp(name: &[u8]) -> bool {
         Some(temp_name(process, counter) == name)
     };
     parse().unwrap_or(false)
+}
+
+/// A name for a file whose batch was delivered, to be written over.
+pub(super) fn free_name(number: u64) -> String {
+    format!("{FREE_PREFIX}{number}")
+}
+
+/// The number of a free file; `None` for any other name.
+pub(super) fn parse_free(name: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(name).ok()?.strip_prefix(FREE_PREFIX)?;
+    let number = digits(number)?.parse().ok()?;
+    (free_name(number).as_bytes() == name).then_some(number)
 }
 
 /// The name under which `name` is kept in `corrupt/` when `taken` earlier names

@@ -79,7 +79,7 @@ pub(super) fn read(directory: &Directory, name: &Name) -> Result<(Payload, Attem
         });
     }
     let (file, facts) = whole_file(directory, &file_name)?;
-    decode(name, &file, facts.modified).map_err(|reason| ReadError::corrupt(&path, reason))
+    decode(name, &file, facts.modified, sealed).map_err(|reason| ReadError::corrupt(&path, reason))
 }
 
 /// The whole content of a regular file of acceptable size.
@@ -133,16 +133,20 @@ fn beginning(file: File, facts: FileFacts, length: u64, path: &Path) -> Result<V
     Ok(content)
 }
 
+/// [`own`] or [`sealed`].
+type ReadOwn = fn(&[u8], Option<ShortKey>) -> Result<(Payload, Attempts), String>;
+
 /// The batch that a file's content is, given its name and its modification time.
 pub(super) fn decode(
     name: &Name,
     file: &[u8],
     modified: u64,
+    read_own: ReadOwn,
 ) -> Result<(Payload, Attempts), String> {
     match name {
         Name::Malformed(_) => Err("its name is not one that a batch can have".to_owned()),
-        Name::Batch(batch) => own(file, Some(batch.key)),
-        Name::Legacy(_) if gzip::begins_like_ours(file) => own(file, None),
+        Name::Batch(batch) => read_own(file, Some(batch.key)),
+        Name::Legacy(_) if gzip::begins_like_ours(file) => read_own(file, None),
         Name::Legacy(_) => {
             let payload = legacy::read(file).map_err(|problem| problem.to_string())?;
             let attempts = Attempts { tried: 1, last_answer: String::new(), first_at: modified };
@@ -151,8 +155,25 @@ pub(super) fn decode(
     }
 }
 
-/// A batch of our making; `named` is the key that its name begins to tell.
+/// A batch of our making, record by record; `named` is the key that its name begins to tell.
 pub(super) fn own(file: &[u8], named: Option<ShortKey>) -> Result<(Payload, Attempts), String> {
+    let (sealed, attempts) = sealed(file, named)?;
+    let Payload { key, range, run_id, body, .. } = sealed.clone();
+    let payload =
+        Payload::from_array(body, key, range, run_id).map_err(|error| error.to_string())?;
+    if payload.body != sealed.body {
+        return Err("its records are not laid out as they were sent".to_owned());
+    }
+    if payload.records() != sealed.records() {
+        let (found, said) = (payload.records(), sealed.records());
+        return Err(format!("holds {found} records where its metadata says {said}"));
+    }
+    Ok((payload, attempts))
+}
+
+/// The same without a look at the records: the digests say that these bytes are what was
+/// sealed, and that it was so many records.
+pub(super) fn sealed(file: &[u8], named: Option<ShortKey>) -> Result<(Payload, Attempts), String> {
     let (metadata, body) = gzip::unframe(file).map_err(|problem| match problem {
         gzip::FrameProblem::Metadata(MetadataError::Missing) => format!(
             "{problem}; to replay a file edited by hand, call it buffer_failed_worker0.json.gz"
@@ -164,14 +185,6 @@ pub(super) fn own(file: &[u8], named: Option<ShortKey>) -> Result<(Payload, Atte
         return Err("its name belongs to another batch".to_owned());
     }
     let (range, run) = (metadata.start..metadata.end, Arc::from(metadata.run.as_str()));
-    let payload =
-        Payload::from_array(body.clone(), key, range, run).map_err(|error| error.to_string())?;
-    if payload.body != body {
-        return Err("its records are not laid out as they were sent".to_owned());
-    }
-    if payload.records() as u64 != metadata.records {
-        let (found, said) = (payload.records(), metadata.records);
-        return Err(format!("holds {found} records where its metadata says {said}"));
-    }
-    Ok((payload, metadata.attempts()))
+    let records = usize::try_from(metadata.records).map_err(|error| error.to_string())?;
+    Ok((Payload::vouched(body, records, key, range, run), metadata.attempts()))
 }

@@ -11,7 +11,9 @@ use tracing::{info, warn};
 use super::dead::DEAD;
 use super::directory::Directory;
 use super::listing::{Entry, list};
+use super::metadata::unix_now;
 use super::name::{self, Name};
+use super::pool::{KEPT_SECONDS, Pool};
 use super::quarantine::{CORRUPT, REASON, quarantine};
 use super::read::{ReadError, read};
 use super::usage::{Counts, Place};
@@ -28,9 +30,10 @@ pub(super) struct Recovered {
 /// Sequences beyond this were never given out; counting on from there could run out.
 const SEQUENCE_BELIEVED: u64 = u64::MAX / 2;
 
-pub(super) fn recover(directory: &Directory) -> io::Result<Recovered> {
+pub(super) fn recover(directory: &Directory, pool: &Pool) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
     remove_temps(directory)?;
+    take_up_free(directory, pool, unix_now())?;
     let entries = list(directory)?;
     for entry in &entries {
         recovered.saw(entry.sequence());
@@ -107,6 +110,30 @@ fn remove_temps(directory: &Directory) -> io::Result<()> {
         match directory.remove(&temp) {
             Ok(()) => info!(file = %temp.display(), "unfinished spool file removed"),
             Err(error) => warn!(%error, file = %temp.display(), "unfinished spool file stays"),
+        }
+    }
+    Ok(())
+}
+
+/// Files that a process before this one had done with, for this one to write over.
+/// Those that nobody has needed for long are to go.
+pub(super) fn take_up_free(directory: &Directory, pool: &Pool, now: u64) -> io::Result<()> {
+    let mut free: Vec<u64> = Vec::new();
+    directory.visit_names(|name| {
+        free.extend(name::parse_free(name.as_bytes()));
+        Ok(())
+    })?;
+    if free.is_empty() {
+        return Ok(());
+    }
+    // That they have lost their old names must be durable before they are written over.
+    directory.sync()?;
+    free.sort_unstable();
+    let oldest_kept = now.saturating_sub(KEPT_SECONDS);
+    for number in free {
+        if let Ok(Some(facts)) = directory.facts(OsStr::new(&name::free_name(number))) {
+            let wanted = facts.regular && facts.changed >= oldest_kept;
+            pool.take_up(number, facts.size, wanted);
         }
     }
     Ok(())

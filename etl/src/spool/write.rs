@@ -1,5 +1,5 @@
 //! The order of operations that makes a file durable before anyone is told:
-//! temporary name, content, fsync, rename, fsync of the directory. A failed fsync
+//! temporary or free file, content, fsync, rename, fsync of the directory. A failed fsync
 //! is never repeated on the same file; whatever fails, no good file is touched.
 
 use std::ffi::OsStr;
@@ -63,6 +63,15 @@ pub(crate) struct NewFile<'a> {
     pub bytes: &'a [u8],
     /// Unix seconds, what the file's age counts from.
     pub modified: u64,
+}
+
+/// A file that no reader takes for a batch, to be filled and given its name.
+#[derive(Debug)]
+pub(super) struct Blank {
+    pub name: String,
+    pub handle: File,
+    /// How much it holds of something else.
+    pub size: u64,
 }
 
 /// What happened to the name.
@@ -146,36 +155,90 @@ pub(crate) fn write_durably(
     file: &NewFile<'_>,
     same_batch: impl FnOnce() -> bool,
 ) -> Result<Published, WriteError> {
-    let path = directory.path().join(file.name);
-    let (temp, handle) = directory
-        .create_temp()
-        .map_err(|error| WriteError::new("create a file in", directory.path(), error))?;
-    let published = fill(handle, file)
-        .map_err(|error| WriteError::new("write", &path, error))
-        .and_then(|()| publish(directory, &temp, file.name, same_batch));
-    let published = match published {
-        Ok(published) => published,
-        Err(error) => {
-            abandon(directory, &temp);
-            return Err(error);
-        }
-    };
-    if let Err(error) = directory.sync() {
-        let error = WriteError::new("make durable", &path, error);
-        // Ours or its equal was there before a replacement; only a new name is taken back.
-        let left_behind = published == Published::New && !abandon(directory, file.name);
-        return Err(WriteError { left_behind, ..error });
-    }
+    let draft = Draft::write(directory, Blank::new(directory)?, file)?;
+    let published = draft.publish(directory, file, same_batch)?;
+    directory.sync().map_err(|error| published.not_durable(directory, file, error))?;
     Ok(published)
 }
 
-fn fill(mut handle: File, file: &NewFile<'_>) -> io::Result<()> {
-    step(Operation::Write)?;
-    handle.write_all(file.bytes)?;
-    sync_file(&handle, file.modified)
+impl Blank {
+    /// A new one.
+    pub fn new(directory: &Directory) -> Result<Blank, WriteError> {
+        let (name, handle) = directory
+            .create_temp()
+            .map_err(|error| WriteError::new("create a file in", directory.path(), error))?;
+        Ok(Blank { name, handle, size: 0 })
+    }
 }
 
-fn publish(
+/// A file that holds everything, is not synced and has no name of its own yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    temp: String,
+    handle: File,
+}
+
+impl Draft {
+    /// Writes the content.
+    pub fn write(
+        directory: &Directory,
+        blank: Blank,
+        file: &NewFile<'_>,
+    ) -> Result<Draft, WriteError> {
+        let Blank { name: temp, handle, size } = blank;
+        match fill(&handle, size, file.bytes) {
+            Ok(()) => Ok(Draft { temp, handle }),
+            Err(error) => {
+                abandon(directory, &temp);
+                Err(WriteError::new("write", &directory.path().join(file.name), error))
+            }
+        }
+    }
+
+    /// Makes the content durable and gives the file its name. The name is not durable
+    /// before the directory is synced.
+    pub fn publish(
+        self,
+        directory: &Directory,
+        file: &NewFile<'_>,
+        same_batch: impl FnOnce() -> bool,
+    ) -> Result<Published, WriteError> {
+        let published = sync_file(&self.handle, file.modified)
+            .map_err(|error| WriteError::new("write", &directory.path().join(file.name), error))
+            .and_then(|()| rename(directory, &self.temp, file.name, same_batch));
+        if published.is_err() {
+            abandon(directory, &self.temp);
+        }
+        published
+    }
+}
+
+impl Published {
+    /// Takes the name back whose directory could not be synced.
+    pub fn not_durable(
+        self,
+        directory: &Directory,
+        file: &NewFile<'_>,
+        error: io::Error,
+    ) -> WriteError {
+        let error = WriteError::new("make durable", &directory.path().join(file.name), error);
+        // Ours or its equal was there before a replacement; only a new name is taken back.
+        let left_behind = self == Published::New && !abandon(directory, file.name);
+        WriteError { left_behind, ..error }
+    }
+}
+
+/// `size` is what the file held before.
+fn fill(mut handle: &File, size: u64, bytes: &[u8]) -> io::Result<()> {
+    step(Operation::Write)?;
+    handle.write_all(bytes)?;
+    if size > bytes.len() as u64 {
+        handle.set_len(bytes.len() as u64)?;
+    }
+    Ok(())
+}
+
+fn rename(
     directory: &Directory,
     temp: &str,
     name: &str,

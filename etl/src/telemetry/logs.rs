@@ -2,7 +2,7 @@
 //! by a thread of their own, so that a slow disk or a stuck pipe never holds a
 //! record up; what had to be dropped for that is counted and said at the end.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -14,10 +14,11 @@ use super::Terminal;
 use super::display::AboveDisplay;
 use super::rotation::{LogLimits, Rotating};
 use super::traces;
+use super::unhurried::Unhurried;
 
-/// Lines that may wait for the disk: at 200 bytes each, 1.5 MiB, and as much again for the
-/// places that are kept for them.
-const WAITING_LINES_MAX: usize = 8_192;
+/// Lines that may wait for the disk, which is as many as a fast load has in a sixth of a
+/// second: at 200 bytes each, 800 KiB, and 128 KiB for the places that are kept for them.
+const WAITING_LINES_MAX: usize = 4_096;
 /// The libraries' own debug output is about their insides, not about a run.
 const LIBRARIES: &str = ",hyper=info,hyper_util=info,h2=info,rustls=info,etl::trace=off";
 
@@ -147,7 +148,7 @@ fn build(
     };
     let mut layers = Vec::new();
     if let Some(file) = file {
-        let writer = guard.writer("log-file", BufWriter::new(file));
+        let writer = guard.writer("log-file", Unhurried::new(file));
         let level = if options.verbosity >= 2 { "debug" } else { "info" };
         let filter = EnvFilter::new(format!("{level}{LIBRARIES}"));
         layers.push(lines(options.json, false, true, writer).with_filter(filter).boxed());

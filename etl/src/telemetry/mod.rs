@@ -18,6 +18,7 @@ mod result;
 mod rotation;
 mod screen;
 mod terminal;
+mod unhurried;
 mod watch;
 
 pub use books::{Books, BooksSnapshot, SinkBooks, SinkInput, SinkSnapshot};

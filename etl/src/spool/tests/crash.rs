@@ -77,18 +77,19 @@ fn operations_of_a_cycle() -> Vec<Operation> {
 
 #[test]
 fn every_write_syncs_the_file_before_its_name_and_the_directory_before_returning() {
-    use Operation::{Create, Rename, SyncDirectory, SyncFile, Unlink, Write};
+    use Operation::{Create, Free, Rename, SyncDirectory, SyncFile, Write};
     let write = [Create, Write, SyncFile, Rename, SyncDirectory];
     // The name is taken, and then replaced on purpose.
     let replace = [Create, Write, SyncFile, Rename, Rename, SyncDirectory];
     let expected = [
         &write[..],
         &write,
-        // Pending to failed: the old file goes only after the new one is durable.
+        // Pending to failed: the old file goes only after the new one is durable, and is
+        // not written over before that is durable too.
         &write,
-        &[Unlink],
+        &[Free],
         &replace,
-        &[Unlink],
+        &[Free],
         // A new folder is durable before what is in it.
         &[SyncDirectory],
         &write,
@@ -181,8 +182,8 @@ fn of_two_copies_in_one_state_the_one_with_more_attempts_is_kept() {
         let root = scratch();
         let first = spool(&root);
         let mut stored = first.write(State::Failed, old, 5, &payload(1), &attempts(1)).unwrap();
-        let eio = rustix::io::Errno::IO.raw_os_error();
-        let (updated, _) = with_plan(Plan::FailOne(5, eio), || {
+        // Neither another name for the old file nor its removal.
+        let (updated, _) = with_plan(Plan::Crash(5), || {
             first.update(&mut stored, State::Failed, new, &payload(1), &attempts(2))
         });
         assert!(updated.is_ok(), "the new file is durable; the old one merely stays");

@@ -114,7 +114,7 @@ fn every_flip_and_cut_of_a_stored_file_is_caught() {
     drop(store(&spool, 1));
     let entry = spool.entries().unwrap().remove(0);
     let file = std::fs::read(spool.directory().join(entry.file_name())).unwrap();
-    let read = |bytes: &[u8]| read::decode(&entry.name, bytes, 0);
+    let read = |bytes: &[u8]| read::decode(&entry.name, bytes, 0, read::sealed);
     assert!(read(&file).is_ok());
     for bit in 0..file.len() * 8 {
         let mut bad = file.clone();

@@ -7,6 +7,7 @@ mod kept;
 mod legacy;
 mod model;
 mod owner;
+mod pool;
 mod space;
 mod speed;
 
