@@ -2,6 +2,9 @@
 //!
 //! A target's cycles are counted from its first poll, each from half an interval before
 //! its moment to half an interval behind it: so no edge of a measurement cuts a cycle.
+//! What a target is asked within a poll's deadline is that poll: an exporter is asked twice
+//! where there is no earlier sample, and any target where the first answer broke off. A poll
+//! too many within that time shows as a record too many.
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ const CYCLES_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Hits {
     every: Duration,
+    deadline: Duration,
     targets: Vec<Target>,
     total: u64,
 }
@@ -19,10 +23,12 @@ pub(crate) struct Hits {
 #[derive(Debug, Clone, Copy, Default)]
 struct Target {
     first: Option<Duration>,
+    /// When its last poll began.
+    last: Duration,
     cycles: [u8; CYCLES_MAX],
 }
 
-/// What the cycles after the first were like.
+/// What the cycles were like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Polls of living targets that did not come.
@@ -32,14 +38,19 @@ pub(crate) struct Tally {
 }
 
 impl Hits {
-    pub(crate) fn new(targets: usize, every: Duration) -> Hits {
-        Hits { every, targets: vec![Target::default(); targets], total: 0 }
+    /// For targets that are polled every so often, each poll within a deadline.
+    pub(crate) fn new(targets: usize, every: Duration, deadline: Duration) -> Hits {
+        Hits { every, deadline, targets: vec![Target::default(); targets], total: 0 }
     }
 
-    /// Notes a poll of `target`, `at` after the beginning.
+    /// Notes a request to `target`, `at` after the beginning.
     pub(crate) fn note(&mut self, target: usize, at: Duration) {
         self.total += 1;
         let Some(target) = self.targets.get_mut(target) else { return };
+        if target.first.is_some() && at < target.last + self.deadline {
+            return;
+        }
+        target.last = at;
         let first = *target.first.get_or_insert(at);
         let cycle = (at.saturating_sub(first) + self.every / 2).as_nanos() / self.every.as_nanos();
         let cycle = usize::try_from(cycle).unwrap_or(CYCLES_MAX).min(CYCLES_MAX - 1);
@@ -51,29 +62,23 @@ impl Hits {
         self.total
     }
 
-    /// Targets and cycles with at least one request among those that `chosen` takes: as
-    /// many polls as can have been answered.
+    /// Polls of the targets that `chosen` takes: as many as can have been answered.
     pub(crate) fn polls(&self, chosen: impl Fn(usize) -> bool) -> u64 {
-        let of = |target: &Target| target.cycles.iter().filter(|hits| **hits > 0).count() as u64;
+        let of = |target: &Target| target.cycles.iter().map(|polls| u64::from(*polls)).sum::<u64>();
         let chosen =
             |(number, target): (usize, &Target)| if chosen(number) { of(target) } else { 0 };
         self.targets.iter().enumerate().map(chosen).sum()
     }
 
-    /// Holds every target to one poll in each of `cycles` after its first; those that are
+    /// Holds every target to one poll in its first cycle and in each of `cycles` after it; those that are
     /// not `living` to one at most.
     pub(crate) fn tally(&self, cycles: usize, living: impl Fn(usize) -> bool) -> Tally {
         let mut tally = Tally::default();
         for (number, target) in self.targets.iter().enumerate() {
             let living = living(number);
-            // In the first cycle a target may be asked twice, for two samples to compare.
-            if living && target.first.is_none() {
-                tally.missed += 1 + cycles as u64;
-                continue;
-            }
-            for hits in &target.cycles[1..=cycles] {
-                tally.missed += u64::from(living && *hits == 0);
-                tally.doubled += u64::from(hits.saturating_sub(1));
+            for polls in &target.cycles[..=cycles] {
+                tally.missed += u64::from(living && *polls == 0);
+                tally.doubled += u64::from(polls.saturating_sub(1));
             }
         }
         tally
@@ -89,7 +94,7 @@ mod tests {
     const EVERY: Duration = Duration::from_secs(60);
 
     fn hits(of: &[&[u64]]) -> Hits {
-        let mut hits = Hits::new(of.len(), EVERY);
+        let mut hits = Hits::new(of.len(), EVERY, Duration::from_secs(5));
         for (target, seconds) in of.iter().enumerate() {
             for at in *seconds {
                 hits.note(target, Duration::from_secs(*at));
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn once_a_cycle_is_once_a_cycle_wherever_the_cycle_begins() {
-        let exact = hits(&[&[0, 60, 120], &[59, 119, 178], &[30, 31, 91, 149]]);
+        let exact = hits(&[&[0, 60, 120], &[59, 119, 178], &[30, 34, 91, 149]]);
         assert_eq!(exact.tally(2, |_| true), Tally::default());
         assert_eq!((exact.total(), exact.polls(|_| true)), (10, 9));
         assert_eq!(exact.polls(|target| target == 1), 3);
@@ -108,14 +113,14 @@ mod tests {
 
     #[test]
     fn a_poll_too_few_and_one_too_many_are_told_apart() {
-        let late = hits(&[&[0, 120], &[5, 65, 66, 125], &[], &[7, 67, 200]]);
+        let late = hits(&[&[0, 120], &[5, 65, 71, 125], &[], &[7, 67, 200]]);
         let tally = late.tally(2, |_| true);
         assert_eq!(tally, Tally { missed: 1 + 3 + 1, doubled: 1 });
     }
 
     #[test]
     fn black_holes_may_be_left_out_and_not_doubled() {
-        let demoted = hits(&[&[0], &[5, 65, 66, 125], &[]]);
+        let demoted = hits(&[&[0], &[5, 65, 71, 125], &[]]);
         assert_eq!(demoted.tally(2, |_| false), Tally { missed: 0, doubled: 1 });
     }
 }

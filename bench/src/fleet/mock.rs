@@ -32,6 +32,8 @@ pub(crate) struct FleetOptions {
     pub(crate) targets: usize,
     /// How often each of them is to be polled.
     pub(crate) every: Duration,
+    /// What a poll may take in all.
+    pub(crate) deadline: Duration,
     /// What each takes to answer.
     pub(crate) delay: Duration,
     /// Whether one in twenty never answers.
@@ -71,7 +73,8 @@ impl MockFleet {
             socket.listen(BACKLOG)?
         };
         let port = listener.local_addr()?.port();
-        let hits = Arc::new(Mutex::new(Hits::new(options.targets, options.every)));
+        let hits =
+            Arc::new(Mutex::new(Hits::new(options.targets, options.every, options.deadline)));
         let fleet = Arc::new(Fleet { options, began: Instant::now(), hits: hits.clone() });
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("fleet".into()).spawn(move || {
@@ -266,6 +269,7 @@ mod tests {
     const OPTIONS: FleetOptions = FleetOptions {
         targets: 70_000,
         every: Duration::from_secs(60),
+        deadline: Duration::from_secs(5),
         delay: Duration::from_millis(20),
         black_holes: true,
     };

@@ -55,18 +55,21 @@ fn sizes(every: Duration) -> [Size; 2] {
         let targets = targets * every.as_secs() / u64::from(EVERY_SECONDS);
         usize::try_from(targets).unwrap_or(usize::MAX)
     };
-    let options = |targets, delay| FleetOptions { targets, every, delay, black_holes: true };
+    let options = |targets, seconds, delay| {
+        let deadline = Duration::from_secs(seconds);
+        FleetOptions { targets, every, deadline, delay, black_holes: true }
+    };
     [
         Size {
             loader: FAST,
-            options: options(a_minute(100_000), Duration::from_millis(500)),
-            extract: "timeout: 5s\n  http: { url: \"http://{ip}:PORT/metrics\", format: node_exporter }",
+            options: options(a_minute(100_000), 5, Duration::from_millis(500)),
+            extract: "http: { url: \"http://{ip}:PORT/metrics\", format: node_exporter }",
         },
         Size {
             loader: SLOW,
-            options: options(a_minute(10_000), Duration::from_secs(6)),
+            options: options(a_minute(10_000), 8, Duration::from_secs(6)),
             // No exporter: the first poll of one takes two answers, which are 12 s here.
-            extract: "timeout: 8s\n  http: { url: \"http://{ip}:PORT/cpu\", format: json }",
+            extract: "http: { url: \"http://{ip}:PORT/cpu\", format: json }",
         },
     ]
 }
@@ -112,11 +115,12 @@ pub(crate) fn run(etl: &Loader, every: Duration, runs: u32) -> Result<Report, Be
 
 /// What Prometheus is for: all of them answer at once.
 fn exporters() -> Size {
-    let (every, delay) = (Duration::from_secs(10), Duration::ZERO);
+    let (every, deadline) = (Duration::from_secs(10), Duration::from_secs(5));
+    let (targets, delay) = (2_000, Duration::ZERO);
     Size {
         loader: EXPORTERS,
-        options: FleetOptions { targets: 2_000, every, delay, black_holes: false },
-        extract: "timeout: 5s\n  http: { url: \"http://{ip}:PORT/metrics\", format: node_exporter }",
+        options: FleetOptions { targets, every, deadline, delay, black_holes: false },
+        extract: "http: { url: \"http://{ip}:PORT/metrics\", format: node_exporter }",
     }
 }
 

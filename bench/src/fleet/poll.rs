@@ -42,8 +42,8 @@ pub(super) fn poll(etl: &Loader, directory: &Path, size: &Size) -> Result<(Run, 
     let sink = Sink::start(1).map_err(BenchError::io("sink"))?;
     prepare(directory, size, fleet.port, &sink.url())?;
     let served = Served::start(etl, directory, options.targets)?;
-    // Every target has then been asked once.
-    std::thread::sleep(options.every + options.delay);
+    // Every target has then been asked once, and has answered.
+    std::thread::sleep(options.every + options.deadline);
 
     let (began, cpu_before, before) = (Instant::now(), served.cpu()?, served.page()?);
     let hits_before = fleet.hits().total();
@@ -91,9 +91,10 @@ fn prepare(directory: &Path, size: &Size, port: u16, url: &str) -> Result<(), Be
     let pipeline = format!(
         "name: fleet\n\
          source:\n  csv: {{ path: targets.csv, header: false, columns: [ip, hostname] }}\n\
-         extract:\n  every: {}s\n  {}\n\
+         extract:\n  every: {}s\n  timeout: {}s\n  {}\n\
          load:\n  - http: {{ url: \"{url}\" }}\n    workers: 10\n    batch: {{ records: 200 }}\n",
         size.options.every.as_secs(),
+        size.options.deadline.as_secs(),
         size.extract.replace("PORT", &port.to_string())
     );
     fs::write(directory.join("pipeline.yaml"), pipeline).map_err(BenchError::io("pipeline"))
