@@ -13,7 +13,7 @@ mod support;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datagrams::{Datagrams, Trouble};
 use etl::batch::Rows;
@@ -73,7 +73,7 @@ fn v3(user: &User) -> Value {
 
 #[tokio::test]
 async fn every_type_of_value_is_what_snmpget_says() {
-    let more = "sysName some.switch\nsysContact \"K\u{f6}ln \\\"1\\\"\"\n\
+    let more = "sysName some.switch\nsysContact K\u{f6}ln \"1\"\n\
                 override 1.3.6.1.4.1.99999.1.0 integer -42\n\
                 override 1.3.6.1.4.1.99999.2.0 uinteger 4294967295\n\
                 override 1.3.6.1.4.1.99999.3.0 counter 4000000000\n\
@@ -101,11 +101,11 @@ async fn every_type_of_value_is_what_snmpget_says() {
         ("hexed", json!("70:6c:61:69:6e")),
         ("address", json!("127.0.0.1")),
         ("object", json!("1.3.6.1.4.1.8072.3.2.10")),
+        ("contact", json!("K\u{f6}ln \"1\"")),
     ] {
         assert_eq!(row[field], expected, "{field}");
     }
     assert!(row["load"].is_number() && row["octets"].is_u64() && row["uptime"].is_u64(), "{row}");
-    assert!(row["contact"].as_str().unwrap().starts_with('K'), "{row}");
     let said = agent.tool("snmpget", &["-Oqv"], &["1.3.6.1.4.1.99999.2.0", NAME]);
     assert_eq!(said, ["4294967295", "\"some.switch\""]);
 
@@ -310,15 +310,23 @@ async fn cpu_percentages_are_those_of_the_raw_counters() {
         got("psteal") - expected[7],
     ];
     assert!(off.iter().all(|off| off.abs() < 0.02), "{off:?} {passed:?} {}", second[0]);
+}
 
+/// net-snmp has a load only when it has run for a minute, so these are made up.
+#[tokio::test]
+async fn the_load_of_each_processor_is_a_record() {
+    let loads = "override 1.3.6.1.2.1.25.3.3.1.2.196608 integer 37\n\
+                 override 1.3.6.1.2.1.25.3.3.1.2.196609 integer 100\n";
+    let agent = Snmpd::start(&[], loads);
     let found = rows(agent.port, json!({"cpu": "host_resources"})).await.unwrap();
-    let said = agent.tool("snmpbulkwalk", &["-Oqv"], &["1.3.6.1.2.1.25.3.3.1.2"]);
-    assert_eq!(found.len(), said.len());
-    for (number, row) in found.iter().enumerate() {
-        let number_of = |name: &str| row[name].as_str().unwrap().parse::<f64>().unwrap();
-        assert_eq!(row["cpu_number"], number.to_string());
-        assert_eq!(number_of("pload") + number_of("pidle"), 100.0);
-    }
+    let fields = |row: &Value| ["cpu_number", "pload", "pidle"].map(|name| row[name].clone());
+    assert_eq!(found.len(), 2);
+    assert_eq!(fields(&found[0]), ["0", "37.00", "63.00"]);
+    assert_eq!(fields(&found[1]), ["1", "100.00", "0.00"]);
+
+    let agent = Snmpd::start(&[], "");
+    let error = rows(agent.port, json!({"cpu": "host_resources"})).await.unwrap_err();
+    assert!(error.starts_with("the agent has no hrProcessorLoad, 1.3.6"), "{error}");
 }
 
 #[tokio::test]
@@ -343,7 +351,7 @@ async fn an_agent_that_restarts_or_is_replaced_is_asked_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_network_costs_time_and_nothing_else() {
     let agent = Snmpd::start(&USERS, &format!("sysName some.switch\n{}", large_table(30)));
-    let trouble = Trouble { lose: 0.2, double: 0.2, delay: Duration::from_millis(150) };
+    let trouble = Trouble { lose: 0.15, double: 0.2, delay: Duration::from_millis(150) };
     let proxy = Datagrams::start(([127, 0, 0, 1], agent.port).into(), trouble).await;
     let settings = [
         json!({"oids": {"name": NAME}}),
@@ -354,7 +362,7 @@ async fn a_bad_network_costs_time_and_nothing_else() {
     for (kind, mut settings) in settings.into_iter().enumerate() {
         (settings["resend"], settings["attempts"]) = (json!("100ms"), json!(50));
         let extractor = Arc::new(extractor(proxy.port, &settings));
-        for _ in 0..100 {
+        for _ in 0..60 {
             let extractor = Arc::clone(&extractor);
             polls.spawn(async move { (kind, ask(&extractor, "127.0.0.1").await) });
         }
@@ -369,7 +377,7 @@ async fn a_bad_network_costs_time_and_nothing_else() {
             assert_eq!(values, (1..=30).collect::<Vec<u64>>());
         }
     }
-    assert!(proxy.lost.load(Relaxed) > 100 && proxy.doubled.load(Relaxed) > 100);
+    assert!(proxy.lost.load(Relaxed) > 50 && proxy.doubled.load(Relaxed) > 50);
 }
 
 /// Addresses of this machine, each a target; the agent answers from the one it was asked at.
@@ -385,9 +393,10 @@ fn inventory(bench: &Bench, targets: usize) {
 async fn a_fleet_is_polled_and_every_record_arrives_once() {
     const TARGETS: usize = 600;
     let (bench, server) = (Bench::new(), mock(Faults::default()).await);
-    let agent = Snmpd::start(&USERS, "");
+    let idle = "override 1.3.6.1.4.1.99999.1.0 octet_str 12.50\n\
+                override 1.3.6.1.4.1.99999.2.0 integer 1\n";
+    let agent = Snmpd::start(&USERS, idle);
     inventory(&bench, TARGETS);
-    let started = Instant::now();
     // An agent that has just started knows its counters after some 8 s, and renews them every 5 s.
     let run = |snmp: &str| {
         let settings = format!("snmp: {{ port: {}, resend: 2s, {snmp} }}", agent.port);
@@ -396,18 +405,22 @@ async fn a_fleet_is_polled_and_every_record_arrives_once() {
         let ran = bench.run(&more).balanced(0);
         assert_eq!((ran.total("extracted"), ran.sink("delivered")), (600, 600));
     };
-    run("cpu: ucd, community: public");
+    let one = "1.3.6.1.4.1.99999.2.0";
+    run(&format!(
+        "community: public, oids: {{ pidle: 1.3.6.1.4.1.99999.1.0, pnice: {one}, puser: {one}, \
+         psys: {one}, pirq: {one} }}"
+    ));
     each_exactly_once(&server, TARGETS as u64);
     let records = server.records();
     let record: Value = serde_json::from_slice(&records[0].body).unwrap();
     assert!(record["name"].as_str().unwrap().starts_with("device-"), "{record}");
-    assert_eq!(record["indicators"].as_array().unwrap().len(), 5);
+    let indicators = record["indicators"].as_array().unwrap();
+    assert_eq!((indicators.len(), &indicators[0]["value"]), (5, &json!(87.5)));
     run(
         "cpu: ucd, v3: { user: aes-sha256, auth: { protocol: sha256, password: sha256 password }, \
          privacy: { password: aes password } }",
     );
     each_exactly_once(&server, 2 * TARGETS as u64);
-    println!("two runs of {TARGETS} targets: {:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -443,7 +456,7 @@ async fn doctor_and_check_say_what_to_do() {
         ("port: 161", "extract.snmp asks for nothing"),
         ("cpu: ucd, walk: 1.3.6.1", "each makes records of its own"),
         ("cpu: ucds", "did you mean `ucd`"),
-        ("cpu: ucd, comunity: x", "did you mean `community`"),
+        ("cpu: ucd, comunity: s3cret", "did you mean `community`"),
         ("oids: { name: sysName.0 }", "not an object identifier in numbers"),
         ("cpu: ucd, host: \"{ip}/x\"", "is not a host, or host and port"),
         ("cpu: ucd, version: 3", "version 3 of SNMP needs a user"),

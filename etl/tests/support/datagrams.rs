@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,15 +42,11 @@ impl Datagrams {
             let mut buffer = vec![0; 65_535];
             loop {
                 let (length, from) = front.recv_from(&mut buffer).await.unwrap();
-                if !backs.contains_key(&from) {
+                if let Entry::Vacant(place) = backs.entry(from) {
                     let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    tokio::spawn(answers(
-                        Arc::clone(&back),
-                        Arc::clone(&front),
-                        from,
-                        pass.clone(),
-                    ));
-                    backs.insert(from, back);
+                    let (own, front) = (Arc::clone(&back), Arc::clone(&front));
+                    tokio::spawn(answers(own, front, from, pass.clone()));
+                    place.insert(back);
                 }
                 pass.on(&backs[&from], &buffer[..length], agent);
             }

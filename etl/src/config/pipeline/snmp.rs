@@ -57,7 +57,7 @@ pub struct SnmpExtract {
     /// The most memory for the values of a column or walk (default: 4MiB).
     #[serde(default = "max_bytes")]
     pub max_bytes: Size,
-    /// When an unanswered request is sent again, `extract.attempts` times in all; the wait doubles (default: 1s).
+    /// When an unanswered request is sent again, `extract.attempts` times in all; the wait doubles up to eightfold (default: 1s).
     #[serde(default = "resend")]
     pub resend: Span,
     /// Time between the samples of a first `cpu: ucd` poll (default: 1s).

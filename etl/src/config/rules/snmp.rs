@@ -96,7 +96,8 @@ impl Rules<'_> {
         ];
         let given: Vec<String> = given
             .iter()
-            .filter_map(|(key, given)| given.then(|| format!("extract.snmp.{key}")))
+            .filter(|(_, given)| *given)
+            .map(|(key, _)| format!("extract.snmp.{key}"))
             .collect();
         if let [first, second, ..] = given.as_slice() {
             let message = format!("{first} and {second}: each makes records of its own");

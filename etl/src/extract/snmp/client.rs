@@ -26,6 +26,9 @@ const ENGINE_ID: std::ops::RangeInclusive<usize> = 5..=32;
 /// How often one request may find the clock wrong: once, and once for a restart just then.
 const CLOCK_TRIES: u32 = 2;
 
+/// How often the wait for an answer doubles.
+const DOUBLINGS_MAX: u32 = 3;
+
 /// Asks agents.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -218,8 +221,8 @@ impl Client {
         self.exchange(&mut ticket, &message, progress, accept).await
     }
 
-    /// Sends a message until something comes that `accept` takes. The waits double; after
-    /// the last one there is no further message, only the caller's deadline.
+    /// Sends a message until something comes that `accept` takes. The waits double, a few
+    /// times; after the last message only the caller's deadline ends it.
     async fn exchange<T>(
         &self,
         ticket: &mut Ticket,
@@ -238,7 +241,7 @@ impl Client {
                 return Err(error);
             }
             // Requests that were lost together do not come back together.
-            let wait = self.resend.saturating_mul(1 << (sent - 1).min(10));
+            let wait = self.resend.saturating_mul(1 << (sent - 1).min(DOUBLINGS_MAX));
             let again = Instant::now() + wait.mul_f64(0.75 + fastrand::f64() / 2.0);
             loop {
                 let arrival = if last {
