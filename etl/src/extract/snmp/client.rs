@@ -202,7 +202,11 @@ impl Client {
         let pdu = Pdu::asking(kind, id, repetitions, oids);
         let mut data = Scoped { engine: &engine.id, context: &user.context, pdu }.encode();
         let (boots, time) = engine.clock();
-        let salt = engine.keys.encrypt(&mut data, boots, time, self.salt.fetch_add(1, Relaxed));
+        let salt = self.salt.fetch_add(1, Relaxed);
+        let Some(salt) = engine.keys.encrypt(&mut data, boots, time, salt) else {
+            let text = "the request could not be encrypted, and was not sent";
+            return Err(SnmpError::Refused(text.to_owned()));
+        };
         let envelope = Envelope {
             id: id.unsigned_abs(),
             size_max: MESSAGE_MAX,

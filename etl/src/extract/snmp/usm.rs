@@ -183,7 +183,9 @@ impl Keys {
         let Some((protocol, key)) = &self.auth else { return };
         let end = at + digest_len(*protocol);
         let signature = signature(*protocol, key, &[message]);
-        message[at..end].copy_from_slice(&signature);
+        for (byte, signed) in message[at..end].iter_mut().zip(signature) {
+            *byte = signed;
+        }
     }
 
     /// Whether a message's signature, at `at`, is of this user and agent.
@@ -196,31 +198,31 @@ impl Keys {
         let parts = [&message[..at], &blank, &message[at + blank.len()..]];
         let wanted = signature(*protocol, key, &parts);
         // Every byte is looked at, so that the time taken tells nothing.
-        wanted.iter().zip(digest).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+        wanted.len() == digest.len()
+            && wanted.iter().zip(digest).fold(0, |all, (a, b)| all | (a ^ b)) == 0
     }
 
-    /// Encrypts; gives the salt that goes with it.
-    pub fn encrypt(&self, data: &mut Vec<u8>, boots: u32, time: u32, salt: u64) -> Vec<u8> {
-        let Some((protocol, key)) = &self.privacy else { return Vec::new() };
+    /// Encrypts, where there is a key for it; gives the salt that goes with it. Without one
+    /// nothing was encrypted, and nothing may be sent.
+    pub fn encrypt(&self, data: &mut Vec<u8>, boots: u32, time: u32, salt: u64) -> Option<Vec<u8>> {
+        let Some((protocol, key)) = &self.privacy else { return Some(Vec::new()) };
         if *protocol == SnmpPrivacyProtocol::Des {
             let salt = [boots.to_be_bytes(), (salt as u32).to_be_bytes()].concat();
             data.resize(data.len().next_multiple_of(8), 0);
             let (key, iv) = des_key(key, &salt);
             let length = data.len();
-            if let Ok(cipher) = cbc::Encryptor::<des::Des>::new_from_slices(key, &iv) {
-                // Whole blocks fit.
-                cipher.encrypt_padded::<NoPadding>(data, length).ok();
-            }
-            return salt;
+            let cipher = cbc::Encryptor::<des::Des>::new_from_slices(key, &iv).ok()?;
+            cipher.encrypt_padded::<NoPadding>(data, length).ok()?;
+            return Some(salt);
         }
         let salt = salt.to_be_bytes();
         let iv = [&boots.to_be_bytes()[..], &time.to_be_bytes(), &salt].concat();
         match key.len() {
-            16 => aes::<cfb_mode::Encryptor<Aes128>>(key, &iv).map(|cipher| cipher.encrypt(data)),
-            24 => aes::<cfb_mode::Encryptor<Aes192>>(key, &iv).map(|cipher| cipher.encrypt(data)),
-            _ => aes::<cfb_mode::Encryptor<Aes256>>(key, &iv).map(|cipher| cipher.encrypt(data)),
-        };
-        salt.to_vec()
+            16 => aes::<cfb_mode::Encryptor<Aes128>>(key, &iv)?.encrypt(data),
+            24 => aes::<cfb_mode::Encryptor<Aes192>>(key, &iv)?.encrypt(data),
+            _ => aes::<cfb_mode::Encryptor<Aes256>>(key, &iv)?.encrypt(data),
+        }
+        Some(salt.to_vec())
     }
 
     /// Decrypts; nothing, when it cannot have been encrypted by this user's agent.
@@ -312,7 +314,7 @@ mod tests {
                     privacy: Some((protocol, privacy_key(protocol, auth, vec![byte; 32], &ENGINE))),
                 };
                 let mut sealed = data.clone();
-                let salt = keys(1).encrypt(&mut sealed, boots, time, salt);
+                let salt = keys(1).encrypt(&mut sealed, boots, time, salt).unwrap_or_default();
                 let read = keys(1).decrypt(&sealed, boots, time, &salt).unwrap_or_default();
                 prop_assert_eq!(&read[..data.len()], &data[..]);
                 let other = keys(2).decrypt(&sealed, boots, time, &salt).unwrap_or_default();
