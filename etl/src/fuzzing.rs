@@ -19,6 +19,10 @@ pub fn checkpoint(data: &[u8]) {
     crate::checkpoint::fuzzing::checkpoint(&scratch("checkpoint"), data);
 }
 
+pub fn snmp(data: &[u8]) {
+    crate::extract::fuzzing::datagram(data);
+}
+
 /// A CSV file: it ends, every row is one JSON object with the columns' names, no row is
 /// both given and refused, and read in pieces it is the same rows.
 pub fn csv_source(data: &[u8]) {
@@ -275,6 +279,11 @@ mod tests {
     #[test]
     fn the_corpus_of_pipeline_files_holds() {
         replay("config", super::config);
+    }
+
+    #[test]
+    fn the_corpus_of_snmp_datagrams_holds() {
+        replay("snmp", super::snmp);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{self, Environment, Loaded, Pagination, Pipeline, Report};
+use crate::config::{self, Environment, Extract, Loaded, Pagination, Pipeline, Report};
 use crate::exit::Exit;
 use crate::schedule::expand;
 use crate::telemetry::figures::counted;
@@ -88,7 +88,11 @@ pub fn journey(pipeline: &Pipeline) -> String {
         stations.push(format!("{} ({}, {tables})", sql.kind.name(), counted(shards, "shard")));
     }
     if let Some(extract) = &pipeline.extract {
-        let kind = if extract.http.is_some() { "http" } else { "simulated" };
+        let kind = match extract {
+            Extract { http: Some(_), .. } => "http",
+            Extract { snmp: Some(_), .. } => "snmp",
+            _ => "simulated",
+        };
         stations.push(format!("{kind} extract ({} workers)", extract.workers));
     }
     stations.extend(pipeline.transform.iter().map(|step| step.name().to_owned()));

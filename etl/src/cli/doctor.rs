@@ -206,7 +206,13 @@ async fn extraction(pipeline: &Pipeline, first_row: Option<Vec<u8>>) -> Finding 
         Err(error) => fail(
             "extract",
             format!("{}: {error}", target.label),
-            Some("tried the first appliance only; check extract.http.url, or the appliance"),
+            Some(error.remedy().unwrap_or(match extractor.address_key() {
+                "extract.snmp.host" => {
+                    "tried the first appliance only; check host, port, community or user, and that \
+                     its agent lets this machine in"
+                }
+                _ => "tried the first appliance only; check extract.http.url, or the appliance",
+            })),
         ),
     }
 }

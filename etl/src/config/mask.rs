@@ -12,7 +12,7 @@ pub(crate) const HIDDEN: &str = "***";
 
 /// Key names whose value is hidden even where the schema does not know the key,
 /// as in a misspelt section or a file that is not valid YAML.
-const SECRET_WORDS: [&str; 10] = [
+const SECRET_WORDS: [&str; 11] = [
     "token",
     "tokens",
     "password",
@@ -23,6 +23,7 @@ const SECRET_WORDS: [&str; 10] = [
     "api-key",
     "apikey",
     "credential",
+    "community",
 ];
 
 /// The whole configuration with its defaults, fit to be shown: secrets are hidden, and so is

@@ -51,9 +51,10 @@ pub use pipeline::{
     HttpVersion, Incremental, Layout, LedgerSettings, Load, MailEncryption, Mask, Missed, Named,
     NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination, ParquetColumn, ParquetCompression,
     ParquetLoad, ParquetType, ParquetTypeText, Pipeline, RestFormat, RestMethod, RestSource, Retry,
-    RunRetry, S3Settings, Schedule, Secret, Shards, Simulated, Source, SpoolMode, SpoolSettings,
-    SqlFields, SqlKind, SqlSource, SqlTable, SslMode, Step, Timestamp, TimestampFrom, Tls, Trim,
-    WriteMode,
+    RunRetry, S3Settings, Schedule, Secret, Shards, Simulated, SnmpAuth, SnmpAuthProtocol, SnmpCpu,
+    SnmpExtract, SnmpMissing, SnmpPrivacy, SnmpPrivacyProtocol, SnmpTable, SnmpUser, SnmpVersion,
+    Source, SpoolMode, SpoolSettings, SqlFields, SqlKind, SqlSource, SqlTable, SslMode, Step,
+    Timestamp, TimestampFrom, Tls, Trim, WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub(crate) use shards::{Shard, ShardPlace};

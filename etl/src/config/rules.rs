@@ -5,6 +5,7 @@ mod alerts;
 mod database;
 mod files;
 mod rest;
+mod snmp;
 mod sql;
 mod steps;
 
@@ -117,6 +118,9 @@ impl Rules<'_> {
         if let Some(http) = &extract.http {
             self.extract_http(http, csv);
         }
+        if let Some(snmp) = &extract.snmp {
+            self.extract_snmp(snmp, csv);
+        }
     }
 
     fn extract_http(&mut self, http: &HttpExtract, csv: Option<&CsvSource>) {
@@ -133,21 +137,7 @@ impl Rules<'_> {
                 if token && exposed && !http.allow_plain_token {
                     self.plain_token(key, "extract.http.allow_plain_token");
                 }
-                let columns = csv.map_or(&[][..], |csv| &csv.columns);
-                for name in placeholders {
-                    if columns.is_empty() || columns.contains(&name) {
-                        continue;
-                    }
-                    let keys = [key, "source.csv.columns"];
-                    if keys.iter().any(|key| self.holds_variable(key)) {
-                        let message = format!("{key} names a column that the source does not have");
-                        self.fault(&keys, &message, "one of `source.csv.columns`");
-                        continue;
-                    }
-                    let message = format!("{key}: the source has no column {}", quoted(&name));
-                    let near = nearest(&name, columns.iter().map(String::as_str));
-                    self.fault(&keys, &message, &did_you_mean(&near));
-                }
+                self.placeholders(key, &placeholders, csv);
             }
         }
         self.token(http.token.as_ref(), "extract.http.token");
@@ -156,6 +146,25 @@ impl Rules<'_> {
         self.longer_than_nothing("extract.http.sample_interval", http.sample_interval);
         self.not_empty("extract.http.max_body", http.max_body.0);
         self.named_file(http.tls.ca.as_deref(), "extract.http.tls.ca");
+    }
+
+    /// The columns that an address is filled from must be those of the source.
+    fn placeholders(&mut self, key: &str, names: &[String], csv: Option<&CsvSource>) {
+        let columns = csv.map_or(&[][..], |csv| &csv.columns);
+        for name in names {
+            if columns.is_empty() || columns.contains(name) {
+                continue;
+            }
+            let keys = [key, "source.csv.columns"];
+            if keys.iter().any(|key| self.holds_variable(key)) {
+                let message = format!("{key} names a column that the source does not have");
+                self.fault(&keys, &message, "one of `source.csv.columns`");
+                continue;
+            }
+            let message = format!("{key}: the source has no column {}", quoted(name));
+            let near = nearest(name, columns.iter().map(String::as_str));
+            self.fault(&keys, &message, &did_you_mean(&near));
+        }
     }
 
     fn load(&mut self, load: &Load, at: &str) {

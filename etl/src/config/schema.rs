@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn kinds_and_choices_are_read_from_the_schema() {
         let definitions = &pipeline_schema()["$defs"];
-        assert_eq!(kinds(&definitions["Extract"]), ["simulated", "http"]);
+        assert_eq!(kinds(&definitions["Extract"]), ["simulated", "http", "snmp"]);
         assert_eq!(kinds(&definitions["HttpFormat"]), [""; 0]);
         let steps = choices(&definitions["Step"]);
         assert!(steps.iter().any(|step| step.name == "cpu_indicators"));

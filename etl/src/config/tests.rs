@@ -10,6 +10,7 @@ use super::{Environment, Report, from_str, load};
 
 /// A pipeline that sets every key, so that mutations of it reach every check.
 const EVERY_KEY: &str = include_str!("tests/every-key.yaml");
+const EVERY_SNMP_KEY: &str = include_str!("tests/every-snmp-key.yaml");
 /// The same for a pipeline whose source is an API.
 const EVERY_REST_KEY: &str = include_str!("tests/every-rest-key.yaml");
 /// Every key that rows of shards know.
@@ -190,6 +191,10 @@ fn every_key_of_the_schema_is_accepted() {
     assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
     assert_eq!(loaded.secrets, 6);
     let loaded = from_str("p.yaml", EVERY_REST_KEY, &[], &Environment::empty()).unwrap();
+    let json = serde_json::to_string(&loaded.pipeline).unwrap();
+    assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
+    assert_eq!(loaded.secrets, 2);
+    let loaded = from_str("p.yaml", EVERY_SNMP_KEY, &[], &Environment::empty()).unwrap();
     let json = serde_json::to_string(&loaded.pipeline).unwrap();
     assert!(json.contains("(hidden)") && !json.contains("every-key-secret"), "{json}");
     assert_eq!(loaded.secrets, 2);

@@ -69,18 +69,30 @@ pub(super) fn shares(
             }
             *passed = passed.max(0.0);
         }
-        let total: f64 = passed.iter().sum();
-        if total > total_max {
+        if passed.iter().sum::<f64>() > total_max {
             return Err(Incomparable::Restarted);
         }
-        if total > 0.0 {
-            let percent = COLUMNS.map(|(_, modes)| {
-                modes.iter().map(|mode| passed[*mode as usize]).sum::<f64>() * 100.0 / total
-            });
+        if let Some(percent) = percentages(&passed) {
             cpus.push(CpuShares { cpu: now.cpu.clone(), percent });
         }
     }
     if cpus.is_empty() { Err(Incomparable::Still) } else { Ok(cpus) }
+}
+
+/// The share of each column in the time that passed, in whatever unit; nothing when none did.
+pub(super) fn percentages(passed: &Seconds) -> Option<[f64; 7]> {
+    let total: f64 = passed.iter().sum();
+    let share = |(_, modes): (_, &[Mode])| {
+        modes.iter().map(|mode| passed[*mode as usize]).sum::<f64>() * 100.0 / total
+    };
+    (total > 0.0).then(|| COLUMNS.map(share))
+}
+
+/// Appends the columns, each behind a comma, to a record that is being written.
+pub(super) fn push_percentages(row: &mut Vec<u8>, percent: [f64; 7]) {
+    for ((column, _), percent) in COLUMNS.iter().zip(percent) {
+        row.extend_from_slice(format!(",\"{column}\":\"{percent:.2}\"").as_bytes());
+    }
 }
 
 #[cfg(test)]

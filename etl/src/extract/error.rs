@@ -4,6 +4,7 @@
 use crate::config::Span;
 use crate::http::{BodyError, ClientError, SendError, SendErrorKind};
 
+use super::snmp::SnmpError;
 use super::target::TargetError;
 
 /// Why a target gave no rows.
@@ -43,12 +44,24 @@ pub enum ExtractError {
     /// The answer could not be read to its end.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// An SNMP agent gave no data.
+    #[error(transparent)]
+    Snmp(#[from] SnmpError),
     /// The answer is not what the format says; the text says how.
     #[error("{0}")]
     Answer(String),
 }
 
 impl ExtractError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            ExtractError::Snmp(error) => Some(error.remedy()),
+            _ => None,
+        }
+    }
+
     /// Whether another attempt may well succeed.
     pub(super) fn is_passing(&self) -> bool {
         match self {
@@ -71,7 +84,7 @@ impl ExtractError {
 #[non_exhaustive]
 pub enum UrlError {
     /// The row has no such field.
-    #[error("the source has no column {column}, which the URL needs")]
+    #[error("the source has no column {column}, which the address needs")]
     Missing {
         /// The column.
         column: String,
@@ -96,11 +109,14 @@ pub enum UrlError {
 #[non_exhaustive]
 pub enum ExtractorError {
     /// Not exactly one kind of extraction.
-    #[error("extract: give exactly one of simulated, http")]
+    #[error("extract: give exactly one of simulated, http, snmp")]
     OneKind,
     /// The URL template is of no use.
     #[error("extract.http.url: {0}")]
     Url(String),
+    /// The settings of `snmp` are of no use; the text begins with the key below it.
+    #[error("extract.snmp{0}")]
+    Snmp(String),
     /// The JSON Pointer is none.
     #[error(
         "extract.http.records: {0:?} is not a JSON Pointer; it begins with /, as in /data/items"
@@ -111,9 +127,11 @@ pub enum ExtractorError {
     Token,
     /// The two samples do not fit into the deadline.
     #[error(
-        "extract.http.sample_interval: {interval} leaves no time for an answer within extract.timeout ({timeout})"
+        "extract.{kind}.sample_interval: {interval} leaves no time for an answer within extract.timeout ({timeout})"
     )]
     SampleInterval {
+        /// The kind of extraction.
+        kind: &'static str,
         /// Time between the samples.
         interval: Span,
         /// The deadline.

@@ -55,7 +55,7 @@ impl HttpGet {
         };
         Ok(HttpGet {
             client,
-            template: UrlTemplate::parse(&http.url)?,
+            template: UrlTemplate::parse(&http.url).map_err(ExtractorError::Url)?,
             accept: HeaderValue::from_static(match http.format {
                 HttpFormat::Json => "application/json",
                 HttpFormat::NodeExporter => "text/plain;version=0.0.4",
@@ -66,9 +66,9 @@ impl HttpGet {
         })
     }
 
-    /// The columns the URL needs.
-    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.template.columns()
+    /// What the URL is made of.
+    pub(super) fn template(&self) -> &UrlTemplate {
+        &self.template
     }
 
     /// The URL for a row.

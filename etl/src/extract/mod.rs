@@ -11,7 +11,9 @@ mod http;
 mod node_exporter;
 mod place;
 mod progress;
+mod samples;
 mod simulated;
+mod snmp;
 mod target;
 mod template;
 #[cfg(test)]
@@ -24,9 +26,14 @@ use self::http::HttpGet;
 use self::node_exporter::NodeExporter;
 use self::progress::Progress;
 use self::simulated::SimulatedCpu;
+use self::snmp::Snmp;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::snmp::fuzzing;
+pub use self::snmp::{Oid, SnmpError};
 pub use self::target::{Target, TargetError};
+use self::template::UrlTemplate;
 use crate::batch::Rows;
-use crate::config::{Extract, HttpFormat, Span};
+use crate::config::{Extract, HttpFormat, SnmpCpu, Span};
 
 /// Extracts from targets as the pipeline's `extract` says; built once, shared by all
 /// calls in flight.
@@ -41,6 +48,7 @@ enum Kind {
     Simulated(SimulatedCpu),
     Json { get: HttpGet, records: Option<String> },
     NodeExporter(NodeExporter),
+    Snmp(Box<Snmp>),
 }
 
 impl Extractor {
@@ -49,9 +57,9 @@ impl Extractor {
     /// # Errors
     /// When the configuration is contradictory or its URL or authority file of no use.
     pub fn new(config: &Extract) -> Result<Extractor, ExtractorError> {
-        let kind = match (&config.simulated, &config.http) {
-            (Some(simulated), None) => Kind::Simulated(SimulatedCpu::new(simulated)?),
-            (None, Some(http)) => {
+        let kind = match (&config.simulated, &config.http, &config.snmp) {
+            (Some(simulated), None, None) => Kind::Simulated(SimulatedCpu::new(simulated)?),
+            (None, Some(http), None) => {
                 let get = HttpGet::new(http, config)?;
                 match http.format {
                     HttpFormat::Json => {
@@ -62,6 +70,7 @@ impl Extractor {
                         let Span(interval) = http.sample_interval;
                         if interval >= config.timeout.0 {
                             return Err(ExtractorError::SampleInterval {
+                                kind: "http",
                                 interval: http.sample_interval,
                                 timeout: config.timeout,
                             });
@@ -69,6 +78,16 @@ impl Extractor {
                         Kind::NodeExporter(NodeExporter::new(get, interval))
                     }
                 }
+            }
+            (None, None, Some(snmp)) => {
+                if snmp.cpu == Some(SnmpCpu::Ucd) && snmp.sample_interval >= config.timeout {
+                    return Err(ExtractorError::SampleInterval {
+                        kind: "snmp",
+                        interval: snmp.sample_interval,
+                        timeout: config.timeout,
+                    });
+                }
+                Kind::Snmp(Box::new(Snmp::new(snmp, config)?))
             }
             _ => return Err(ExtractorError::OneKind),
         };
@@ -78,12 +97,22 @@ impl Extractor {
     /// The source columns that the configuration refers to, so that a missing one can
     /// be refused before the first call.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        let get = match &self.kind {
+        let address = match &self.kind {
             Kind::Simulated(_) => None,
-            Kind::Json { get, .. } => Some(get),
-            Kind::NodeExporter(exporter) => Some(exporter.get()),
+            Kind::Json { get, .. } => Some(get.template()),
+            Kind::NodeExporter(exporter) => Some(exporter.get().template()),
+            Kind::Snmp(snmp) => Some(snmp.host()),
         };
-        get.into_iter().flat_map(HttpGet::columns)
+        address.into_iter().flat_map(UrlTemplate::columns)
+    }
+
+    /// The key of the configuration that names these columns.
+    #[must_use]
+    pub fn address_key(&self) -> &'static str {
+        match &self.kind {
+            Kind::Snmp(_) => "extract.snmp.host",
+            _ => "extract.http.url",
+        }
     }
 
     /// Appends the rows that `target` answers with: the source's fields, then the
@@ -99,6 +128,7 @@ impl Extractor {
             match &self.kind {
                 Kind::Simulated(simulated) => simulated.rows(target).await,
                 Kind::NodeExporter(exporter) => exporter.rows(target, &progress).await,
+                Kind::Snmp(snmp) => snmp.rows(target, &progress).await,
                 Kind::Json { get, records } => {
                     let fields = target.fields()?;
                     let body = get.body(&get.url(&fields)?, &progress).await?;

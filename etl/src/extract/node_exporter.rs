@@ -2,36 +2,32 @@
 //! those of the last one. A first poll, or one after a restart, takes a second sample
 //! a little later.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
 use tokio::time::Instant;
 
 use super::answer::push_merged;
-use super::cpu::{COLUMNS, CpuShares, Incomparable, shares};
+use super::cpu::{CpuShares, Incomparable, push_percentages, shares};
 use super::error::ExtractError;
 use super::exposition::{CpuSeconds, cpu_seconds};
 use super::http::HttpGet;
 use super::progress::{Phase, Progress};
+use super::samples::Samples;
 use super::target::Target;
 use super::unix_seconds;
 use crate::batch::Rows;
 use crate::config::Span;
 use crate::source::json::push_string;
 
-/// Targets whose last sample is kept, at about 100 bytes per CPU. Beyond it a target
-/// is asked twice in every poll.
-const KEPT_MAX: usize = 250_000;
-
 /// Polls node_exporters.
 #[derive(Debug)]
 pub(super) struct NodeExporter {
     get: HttpGet,
     interval: Duration,
-    /// The last sample by URL, so that a changed inventory keeps what has not changed.
-    last: Mutex<HashMap<Box<str>, Arc<Sample>>>,
+    /// By URL.
+    last: Samples<Sample>,
 }
 
 #[derive(Debug)]
@@ -42,7 +38,7 @@ struct Sample {
 
 impl NodeExporter {
     pub(super) fn new(get: HttpGet, interval: Duration) -> Self {
-        NodeExporter { get, interval, last: Mutex::default() }
+        NodeExporter { get, interval, last: Samples::default() }
     }
 
     pub(super) fn get(&self) -> &HttpGet {
@@ -74,13 +70,13 @@ impl NodeExporter {
         progress: &Progress,
     ) -> Result<Vec<CpuShares>, ExtractError> {
         let first = self.sample(url, progress).await?;
-        if let Some(last) = self.last(key) {
+        if let Some(last) = self.last.last(key) {
             let elapsed = first.taken - last.taken;
             // Closer samples would say little: the counters move in hundredths of a second.
             if elapsed * 2 >= self.interval
                 && let Ok(cpus) = shares(&last.cpus, &first.cpus, elapsed)
             {
-                self.keep(key, first);
+                self.last.keep(key, Arc::new(first));
                 return Ok(cpus);
             }
         }
@@ -89,7 +85,7 @@ impl NodeExporter {
         let second = self.sample(url, progress).await?;
         let elapsed = second.taken - first.taken;
         let compared = shares(&first.cpus, &second.cpus, elapsed);
-        self.keep(key, second);
+        self.last.keep(key, Arc::new(second));
         compared.map_err(|why| ExtractError::Answer(self.incomparable(why)))
     }
 
@@ -97,17 +93,6 @@ impl NodeExporter {
         let text = self.get.body(url, progress).await?;
         let cpus = cpu_seconds(&text).map_err(ExtractError::Answer)?;
         Ok(Sample { taken: Instant::now(), cpus })
-    }
-
-    fn last(&self, key: &str) -> Option<Arc<Sample>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
-    }
-
-    fn keep(&self, key: &str, sample: Sample) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() < KEPT_MAX || last.contains_key(key) {
-            last.insert(key.into(), Arc::new(sample));
-        }
     }
 
     fn incomparable(&self, why: Incomparable) -> String {
@@ -126,9 +111,7 @@ impl NodeExporter {
 fn row(cpu: &CpuShares, now: u64) -> Vec<u8> {
     let mut row = b"{\"cpu_number\":".to_vec();
     push_string(&mut row, &cpu.cpu);
-    for ((column, _), percent) in COLUMNS.iter().zip(cpu.percent) {
-        row.extend_from_slice(format!(",\"{column}\":\"{percent:.2}\"").as_bytes());
-    }
+    push_percentages(&mut row, cpu.percent);
     row.extend_from_slice(format!(",\"timestamp\":{now}}}").as_bytes());
     row
 }

@@ -32,6 +32,8 @@ pub(super) enum Phase {
     Waiting,
     /// Until the second sample.
     BetweenSamples,
+    /// Something else, in these words.
+    Agent(&'static str),
 }
 
 impl Progress {
@@ -46,6 +48,11 @@ impl Progress {
         state.phase = Phase::Waiting;
     }
 
+    /// Something that would explain why the call comes to nothing.
+    pub(super) fn note(&self, text: String) {
+        self.lock().before = Some(text);
+    }
+
     /// The error for a call that is given up now.
     pub(super) fn timed_out(&self, after: Duration) -> ExtractError {
         let mut state = self.lock();
@@ -56,6 +63,7 @@ impl Progress {
             Phase::Reading => "reading the answer",
             Phase::Waiting => "waiting to try again",
             Phase::BetweenSamples => "between two samples",
+            Phase::Agent(words) => words,
         };
         ExtractError::Timeout { after: Span(after), phase, before: state.before.take() }
     }

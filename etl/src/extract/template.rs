@@ -6,7 +6,7 @@
 
 use hyper::Uri;
 
-use super::error::{ExtractorError, UrlError};
+use super::error::UrlError;
 use super::place::Place;
 use super::target::Fields;
 use crate::http::printable;
@@ -28,18 +28,28 @@ enum Part {
 
 impl UrlTemplate {
     /// Parses a template such as `http://{ip}:9100/metrics`.
-    pub(super) fn parse(text: &str) -> Result<Self, ExtractorError> {
-        let refuse = |problem: &str| Err(ExtractorError::Url(problem.to_owned()));
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Some(scheme) =
             ["http://", "https://"].into_iter().find(|scheme| text.starts_with(scheme))
         else {
-            return refuse(
-                "it must begin with http:// or https://, as in http://{ip}:9100/metrics",
-            );
+            let problem = "it must begin with http:// or https://, as in http://{ip}:9100/metrics";
+            return Err(problem.to_owned());
         };
+        Self::after(scheme, &text[scheme.len()..])
+    }
+
+    /// Parses what stands for a host and perhaps a port, such as `{ip}` or `{name}.lan:161`.
+    pub(super) fn agent(text: &str) -> Result<Self, String> {
+        if text.contains(['/', '?']) {
+            return Err("a host, or host:port, is wanted, as in {ip}".to_owned());
+        }
+        Self::after("snmp://", text)
+    }
+
+    fn after(scheme: &str, mut rest: &str) -> Result<Self, String> {
+        let refuse = |problem: &str| Err(problem.to_owned());
         let mut parts = vec![Part::Text(scheme.to_owned())];
         let mut place = Place::Host;
-        let mut rest = &text[scheme.len()..];
         while let Some(next) = rest.chars().next() {
             if next == '{' {
                 let Some((column, after)) = rest[1..].split_once('}') else {
@@ -74,7 +84,7 @@ impl UrlTemplate {
         let template = UrlTemplate { parts };
         template
             .fill(|_, place| Ok(place.example().to_owned()))
-            .map_err(|error| ExtractorError::Url(error.to_string()))?;
+            .map_err(|error| error.to_string())?;
         Ok(template)
     }
 
@@ -258,7 +268,7 @@ mod tests {
         let error = url("http://h/{x}", &serde_json::json!({"x": null})).unwrap_err();
         assert_eq!(error, "x null is neither text nor number");
         let error = url("http://{ip}/", &serde_json::json!({"x": "1"})).unwrap_err();
-        assert_eq!(error, "the source has no column ip, which the URL needs");
+        assert_eq!(error, "the source has no column ip, which the address needs");
     }
 
     #[test]

@@ -227,7 +227,7 @@ async fn a_bad_target_fails_alone_and_says_why() {
     let server = Server::start(|_, _| Act::ok("{}")).await;
     let extractor = http(&server, json!({}));
     for (row, expected) in [
-        (json!({"host": "127.0.0.1"}), "the source has no column id, which the URL needs"),
+        (json!({"host": "127.0.0.1"}), "the source has no column id, which the address needs"),
         (json!({"host": "a/b", "id": 1}), "host \"a/b\" is not a host name or address"),
     ] {
         let target = Target::new(0, row.to_string().into_bytes()).unwrap();

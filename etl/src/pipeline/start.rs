@@ -41,10 +41,10 @@ pub enum StartError {
     #[error(transparent)]
     Sql(#[from] SqlSetupError),
     /// The extraction's address asks for a column that the inventory does not have.
-    #[error(
-        "extract.http.url asks for {{{column}}}, and {file} has no such column; it has: {known}"
-    )]
+    #[error("{key} asks for {{{column}}}, and {file} has no such column; it has: {known}")]
     Column {
+        /// The key that asks.
+        key: &'static str,
         /// The column asked for.
         column: String,
         /// The inventory.
@@ -83,6 +83,7 @@ pub(super) fn check_columns(pipeline: &Pipeline, extractor: &Extractor) -> Resul
     match extractor.columns().find(|column| !known.iter().any(|name| name == column)) {
         None => Ok(()),
         Some(column) => Err(StartError::Column {
+            key: extractor.address_key(),
             column: column.to_owned(),
             file: pipeline
                 .source

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::http::Tls;
 use super::secret::Secret;
+use super::snmp::SnmpExtract;
 use super::{MIB, seconds};
 use crate::config::units::{Share, Size, Span};
 
 /// How each source record becomes data: one call per record.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{"required": ["simulated"]}, {"required": ["http"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["simulated"]}, {"required": ["http"]}, {"required": ["snmp"]}]))]
 pub struct Extract {
     /// Calls in flight at once (default: 1000).
     #[serde(default = "extract_workers")]
@@ -30,6 +31,17 @@ pub struct Extract {
     /// An HTTP GET per target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpExtract>,
+    /// Values asked of an SNMP agent per target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snmp: Option<SnmpExtract>,
+}
+
+impl Extract {
+    /// Sockets that it may have open at once.
+    pub(super) fn sockets_max(&self) -> usize {
+        // All agents of SNMP are asked through one of each address family.
+        if self.snmp.is_some() { 2 } else { self.workers }
+    }
 }
 
 /// Made-up CPU statistics after a delay.

@@ -14,6 +14,7 @@ mod load;
 mod rest;
 mod schedule;
 mod secret;
+mod snmp;
 mod source;
 mod sql;
 mod step;
@@ -41,6 +42,10 @@ pub use rest::{
 };
 pub use schedule::{Missed, Overlap, RunRetry, Schedule};
 pub use secret::Secret;
+pub use snmp::{
+    SnmpAuth, SnmpAuthProtocol, SnmpCpu, SnmpExtract, SnmpMissing, SnmpPrivacy,
+    SnmpPrivacyProtocol, SnmpTable, SnmpUser, SnmpVersion,
+};
 pub use source::{CsvSource, Source};
 pub use sql::{ConnectRetry, CursorClock, Shards, SqlFields, SqlKind, SqlSource, SqlTable};
 pub use step::{
@@ -123,7 +128,7 @@ impl Pipeline {
     /// Sockets that it may have open at once.
     #[must_use]
     pub fn sockets_max(&self) -> u64 {
-        let extract = self.extract.as_ref().map_or(0, |extract| extract.workers);
+        let extract = self.extract.as_ref().map_or(0, Extract::sockets_max);
         let sql = self.source.sql.as_ref().map_or(0, SqlSource::connections_max);
         let loads: usize = self.raw.iter().chain(&self.load).map(Load::in_flight_max).sum();
         (extract + loads + sql) as u64
