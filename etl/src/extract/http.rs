@@ -40,7 +40,7 @@ impl HttpGet {
             connect_timeout: http.connect_timeout.0,
             version: HttpVersion::Auto,
             tls: http.tls.clone(),
-            idle_per_host: config.workers.min(IDLE_PER_HOST_MAX),
+            idle_per_host: config.workers().min(IDLE_PER_HOST_MAX),
         })?;
         let token =
             http.token.as_ref().map(|token| token.expose()).filter(|token| !token.is_empty());

@@ -11,7 +11,7 @@ use super::keeper::Keeper;
 use super::plan::Source;
 use super::rows::FileProgress;
 use super::sql::{Connectors, Shared};
-use crate::config::{Extract, Pipeline};
+use crate::config::Pipeline;
 use crate::extract::Extractor;
 use crate::source::SourceError;
 use crate::stop::Stop;
@@ -68,7 +68,7 @@ impl Reading {
                 Ok(run.read(self.connectors, shared).await)
             }
             Source::Fleet { targets, done_before, settled } => {
-                let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =
+                let (Some(extractor), Some(extract), Some(csv)) =
                     (self.extractor, &pipeline.extract, &pipeline.source.csv)
                 else {
                     return Ok(true);
@@ -78,7 +78,7 @@ impl Reading {
                 let fleet = Fleet { extractor, intake, books, stop, done_before, settled };
                 let (done, is_done) = oneshot::channel();
                 let lingering = tokio::spawn(seal_lingering(lingering, is_done));
-                let result = fleet.run(csv, targets, *workers).await;
+                let result = fleet.run(csv, targets, extract.workers()).await;
                 // Asked, not aborted: it may be holding a sealed batch.
                 drop(done);
                 drop(lingering.await);

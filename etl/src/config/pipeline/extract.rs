@@ -3,20 +3,34 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::every::{self, Every};
 use super::http::Tls;
 use super::secret::Secret;
 use super::{MIB, seconds};
 use crate::config::units::{Share, Size, Span};
+
+/// Calls in flight at once, unless told otherwise.
+const WORKERS: usize = 1000;
 
 /// How each source record becomes data: one call per record.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{"required": ["simulated"]}, {"required": ["http"]}]))]
 pub struct Extract {
-    /// Calls in flight at once (default: 1000).
-    #[serde(default = "extract_workers")]
+    /// Polls for good under `etl serve`: each target once in this time, as `60s`, or settings
+    /// with more to say. Stands in the place of `schedule`. Absent: one pass a run.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "every::text_or_settings"
+    )]
+    #[schemars(schema_with = "every::text_or_settings_schema")]
+    pub every: Option<Every>,
+    /// Calls in flight at once (default: 1000; with `every`, under `etl serve`, what the
+    /// limit of open files allows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub workers: usize,
+    pub workers: Option<usize>,
     /// One deadline per target over connect, retries and body (default: 8s).
     #[serde(default = "extract_timeout")]
     pub timeout: Span,
@@ -30,6 +44,14 @@ pub struct Extract {
     /// An HTTP GET per target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpExtract>,
+}
+
+impl Extract {
+    /// Calls of one pass in flight at once.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or(WORKERS)
+    }
 }
 
 /// Made-up CPU statistics after a delay.
@@ -93,9 +115,6 @@ pub enum HttpFormat {
     NodeExporter,
 }
 
-fn extract_workers() -> usize {
-    1000
-}
 fn extract_timeout() -> Span {
     seconds(8)
 }
