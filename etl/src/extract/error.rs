@@ -2,7 +2,7 @@
 //! be built.
 
 use crate::config::Span;
-use crate::http::{BodyError, ClientError, SendError, SendErrorKind};
+use crate::http::{BodyError, ClientError, LeanError, SendError, SendErrorKind};
 
 use super::target::TargetError;
 
@@ -48,7 +48,25 @@ pub enum ExtractError {
     Answer(String),
 }
 
+impl From<LeanError> for ExtractError {
+    fn from(error: LeanError) -> Self {
+        match error {
+            LeanError::Send(error) => error.into(),
+            LeanError::Body(error) => error.into(),
+        }
+    }
+}
+
 impl ExtractError {
+    /// Whether the target let us wait until a deadline.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            ExtractError::Timeout { .. } => true,
+            ExtractError::Send(error) => *error.kind() == SendErrorKind::ConnectTimeout,
+            _ => false,
+        }
+    }
+
     /// Whether another attempt may well succeed.
     pub(super) fn is_passing(&self) -> bool {
         match self {

@@ -78,12 +78,29 @@ impl Extractor {
     /// The source columns that the configuration refers to, so that a missing one can
     /// be refused before the first call.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        let get = match &self.kind {
+        self.get().into_iter().flat_map(HttpGet::columns)
+    }
+
+    /// The host that `target` is asked at; none where it is not known before.
+    #[must_use]
+    pub fn host(&self, target: &Target) -> Option<String> {
+        let url = self.get()?.url(&target.fields().ok()?).ok()?;
+        url.host().map(str::to_owned)
+    }
+
+    /// Keeps up to `most` connections that nobody uses for so long.
+    pub fn keep_connections(&self, idle: Duration, most: usize) {
+        if let Some(get) = self.get() {
+            get.keep_connections(idle, most);
+        }
+    }
+
+    fn get(&self) -> Option<&HttpGet> {
+        match &self.kind {
             Kind::Simulated(_) => None,
             Kind::Json { get, .. } => Some(get),
             Kind::NodeExporter(exporter) => Some(exporter.get()),
-        };
-        get.into_iter().flat_map(HttpGet::columns)
+        }
     }
 
     /// Appends the rows that `target` answers with: the source's fields, then the

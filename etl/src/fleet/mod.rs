@@ -3,5 +3,7 @@
 
 pub mod grid;
 pub mod groups;
+pub mod memory;
+pub mod roster;
 pub mod scheduler;
 pub mod slot;

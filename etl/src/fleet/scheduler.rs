@@ -341,6 +341,12 @@ impl Scheduler {
         Some((target, ended.cycle))
     }
 
+    /// The target of a poll in flight, by its place in the inventory now.
+    #[must_use]
+    pub fn target_of(&self, flight: u32) -> Option<u32> {
+        self.flights.get(flight as usize)?.as_ref()?.target
+    }
+
     /// Notes that the records of a target's poll of `cycle` are settled.
     pub fn settled(&mut self, target: u32, cycle: u32) {
         if let Some(slot) = self.slots.get_mut(target as usize) {

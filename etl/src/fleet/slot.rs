@@ -79,7 +79,6 @@ impl Slot {
     }
 }
 
-
 impl Slot {
     /// Notes how a poll of `cycle` ended at `now_s`, unix seconds.
     pub(super) fn polled(&mut self, outcome: Outcome, cycle: u32, now_s: u32) {

@@ -7,7 +7,9 @@ mod body;
 mod connect;
 mod error;
 mod fair;
+mod lean;
 mod printable;
+mod response;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 pub use self::body::{BodyError, read_body};
 use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
+pub use self::lean::{LeanAnswer, LeanClient, LeanError, Stage};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]

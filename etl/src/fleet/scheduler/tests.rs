@@ -124,14 +124,9 @@ fn a_restart_within_the_interval_polls_what_is_not_settled_and_nothing_else() {
     let now_cycle = grid().cycle_at(START, 0);
     let slot = |phase, settled_cycle| Slot { settled_cycle, ..Slot::new(phase) };
     // Due and settled; due and not; not due yet; demoted.
-    let demoted =
-        Slot { failures: 9, resume_cycle: now_cycle + 1, ..slot(1500, now_cycle - 1) };
-    let slots = vec![
-        slot(1000, now_cycle),
-        slot(2000, now_cycle - 1),
-        slot(4000, now_cycle - 1),
-        demoted,
-    ];
+    let demoted = Slot { failures: 9, resume_cycle: now_cycle + 1, ..slot(1500, now_cycle - 1) };
+    let slots =
+        vec![slot(1000, now_cycle), slot(2000, now_cycle - 1), slot(4000, now_cycle - 1), demoted];
     for (then, late) in [(Unsettled::Poll, vec![1]), (Unsettled::PassOver, vec![])] {
         let mut scheduler = Scheduler::new(grid(), caps(9), Groups::default());
         let fleet = Fleet { slots: slots.clone(), members: vec![] };
