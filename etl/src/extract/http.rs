@@ -50,17 +50,18 @@ impl HttpGet {
     pub(super) fn new(http: &HttpExtract, config: &Extract) -> Result<Self, ExtractorError> {
         let template = UrlTemplate::parse(&http.url)?;
         let idle_per_host = config.workers().min(IDLE_PER_HOST_MAX);
+        // Built for plain HTTP too: what it refuses is wrong there as well.
+        let tls = HttpClient::new(&ClientOptions {
+            connect_timeout: http.connect_timeout.0,
+            version: HttpVersion::Auto,
+            tls: http.tls.clone(),
+            // Polled for good, these would be a socket per target.
+            idle_per_host: if config.every.is_some() { 0 } else { idle_per_host },
+        })?;
+        let plain = || LeanClient::new(http.connect_timeout.0, IDLE_TIMEOUT, idle_per_host);
         let client = match http.url.starts_with("https:") {
-            true => Client::Tls(HttpClient::new(&ClientOptions {
-                connect_timeout: http.connect_timeout.0,
-                version: HttpVersion::Auto,
-                tls: http.tls.clone(),
-                // Polled for good, these would be a socket per target.
-                idle_per_host: if config.every.is_some() { 0 } else { idle_per_host },
-            })?),
-            false => {
-                Client::Plain(LeanClient::new(http.connect_timeout.0, IDLE_TIMEOUT, idle_per_host))
-            }
+            true => Client::Tls(tls),
+            false => Client::Plain(plain()),
         };
         let token =
             http.token.as_ref().map(|token| token.expose()).filter(|token| !token.is_empty());

@@ -10,6 +10,7 @@ mod monitor;
 mod orders;
 mod schedule;
 mod service;
+mod targets;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub(super) fn run(command: &ManageCommand) -> Exit {
         ManageCommand::Schedule(args) => schedule::run(args),
         ManageCommand::Delete(args) => delete::run(args),
         ManageCommand::Monitor(args) => monitor::run(args),
+        ManageCommand::Targets(args) => targets::run(args),
         ManageCommand::Service(args) => service::run(args),
     };
     done.unwrap_or_else(|refused| refused)
