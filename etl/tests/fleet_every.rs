@@ -144,14 +144,14 @@ async fn black_holes_starve_nobody_are_demoted_and_come_back() {
     let (good, all) = (60, 80);
     appliances.inventory(&bench, 0..all, HOSTS);
     appliances.let_them(good..all, Does::Hang);
-    // Eight polls at once: the black holes alone could fill them.
-    appliances.pipeline(&bench, "3s", "  timeout: 1500ms\n  workers: 12\n", &server.url());
+    // Twelve polls at once: the black holes alone could fill them.
+    appliances.pipeline(&bench, "2s", "  timeout: 800ms\n  workers: 12\n", &server.url());
     let serving = Serving::start(&bench, "p.yaml", &[]);
     serving.until("they are demoted", |it| fleet_metric(it, "etl_fleet_demoted") == 20.0);
     assert_eq!(fleet_metric(&serving, "etl_fleet_in_flight_max"), 12.0);
     assert!(polls(&serving, "timed_out") >= 60.0 && polls(&serving, "failed") == 0.0);
     for (id, hits) in appliances.hits().into_iter().take(good) {
-        one_by_one(id, &cycles(id, HOSTS, Duration::from_secs(3), &hits));
+        one_by_one(id, &cycles(id, HOSTS, Duration::from_secs(2), &hits));
     }
     let failing = targets(&serving, "state=failing&limit=7");
     assert_eq!(
@@ -160,7 +160,7 @@ async fn black_holes_starve_nobody_are_demoted_and_come_back() {
     );
     let first = &failing["targets"][0];
     assert_eq!(first["state"], "demoted");
-    assert!(first["error"].as_str().unwrap().contains("timed out after 1s 500ms"), "{first}");
+    assert!(first["error"].as_str().unwrap().contains("timed out after 800ms"), "{first}");
     let one = targets(&serving, "name=127.0.7.1&limit=1000");
     assert_eq!(one["count"].as_u64(), Some(all as u64 / HOSTS as u64), "{one}");
     assert_eq!(serving.get("/pipelines/p/targets?state=odd").0, 400);

@@ -102,7 +102,7 @@ impl Memory {
         let rest = bytes.strip_prefix(SNAPSHOT).ok_or(DecodeError::Header)?;
         let body_len = rest.len().checked_sub(24 + DIGEST).ok_or(DecodeError::Digest)?;
         let (content, digest) = bytes.split_at(bytes.len() - DIGEST);
-        if blake3::hash(content).as_bytes() != digest || body_len % ENTRY != 0 {
+        if blake3::hash(content).as_bytes() != digest || !body_len.is_multiple_of(ENTRY) {
             return Err(DecodeError::Digest);
         }
         let entries = &rest[24..24 + body_len];
@@ -189,7 +189,7 @@ fn block(bytes: &[u8], generation: u64) -> Option<(u32, &[u8], &[u8])> {
     let length = u32_at(bytes.get(..BLOCK_HEAD)?, 0) as usize;
     let content = bytes.get(..BLOCK_HEAD.checked_add(length)?)?;
     let behind = &bytes[content.len()..];
-    let whole = behind.get(..CHECK)? == check(content, generation) && length % NOTE == 0;
+    let whole = behind.get(..CHECK)? == check(content, generation) && length.is_multiple_of(NOTE);
     whole.then(|| (u32_at(bytes, 4), &content[BLOCK_HEAD..], &behind[CHECK..]))
 }
 

@@ -275,7 +275,7 @@ impl Scheduler {
     }
 
     /// The next poll that may begin; none when none is due or none may fly now.
-    pub fn next(&mut self) -> Option<Due> {
+    pub fn begin_next(&mut self) -> Option<Due> {
         loop {
             let (target, kind) = self.next_waiting()?;
             let member = self.members.get(target as usize).copied().unwrap_or(Membership::NONE);

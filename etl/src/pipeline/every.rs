@@ -49,6 +49,9 @@ pub(super) struct Every {
     scribe: Mutex<Option<Scribe>>,
 }
 
+/// A fleet that is ready to be polled, and what people should know of its state.
+pub(super) type Opened = (Arc<Every>, Vec<String>);
+
 /// What polling needs besides.
 pub(super) struct Means {
     pub(super) extractor: Arc<Extractor>,
@@ -65,10 +68,7 @@ impl Every {
     ///
     /// # Errors
     /// When the state cannot be used.
-    pub(super) fn open(
-        pipeline: &Pipeline,
-        home: &Path,
-    ) -> Result<Option<(Arc<Every>, Vec<String>)>, StoreError> {
+    pub(super) fn open(pipeline: &Pipeline, home: &Path) -> Result<Option<Opened>, StoreError> {
         let (Some(settings), Some(csv)) = (pipeline.every(), &pipeline.source.csv) else {
             return Ok(None);
         };
@@ -110,7 +110,8 @@ impl Every {
             span.in_scope(|| every.begin(inventory, hosts_wanted))
         });
         let (inventory, hosts) = super::reading::joined(read.await)?;
-        let kept = open_files::kept_hosts(self.settings.keep_alive, hosts);
+        let targets = self.shared.core().roster.len() as u64;
+        let kept = open_files::kept_max(self.settings.keep_alive, hosts, targets);
         // Long enough to be there for the next poll.
         let idle = if kept > 0 { self.settings.interval.0 * 2 } else { std::time::Duration::ZERO };
         extractor.keep_connections(idle, usize::try_from(kept).unwrap_or(usize::MAX));

@@ -31,7 +31,7 @@ fn scheduler(phases: &[u32], caps: Caps) -> Scheduler {
 /// Goes to `now` and begins all that may begin.
 fn begin(scheduler: &mut Scheduler, now: u64) -> Vec<Due> {
     while scheduler.advance(now, 3) {}
-    std::iter::from_fn(|| scheduler.next()).collect()
+    std::iter::from_fn(|| scheduler.begin_next()).collect()
 }
 
 fn targets(due: &[Due]) -> Vec<u32> {
@@ -82,7 +82,7 @@ fn black_holes_fly_in_a_budget_of_their_own() {
     let next_round = START + INTERVAL - 3000 + 500;
     let mut holes = Vec::new();
     while scheduler.advance(next_round, 100) {}
-    while let Some(due) = scheduler.next() {
+    while let Some(due) = scheduler.begin_next() {
         let hole = due.target < 5;
         let how = if hole { Outcome::TimedOut } else { Outcome::Answered };
         holes.extend(hole.then_some(due.target));
@@ -149,7 +149,7 @@ fn another_inventory_keeps_what_is_known_and_lets_polls_of_lost_targets_end() {
     let moved = [None, Some(2), Some(0)];
     scheduler.replace(START + 1500, Fleet { slots, members: vec![] }, &moved, Unsettled::Leave);
     assert_eq!(scheduler.in_flight(), 2);
-    assert!(scheduler.next().is_none(), "the cap holds");
+    assert!(scheduler.begin_next().is_none(), "the cap holds");
     assert_eq!(scheduler.ended(flying[0].flight, Outcome::Answered, 1), None);
     assert_eq!(targets(&begin(&mut scheduler, START + 1500)), [0], "it still waited");
     let (target, _) = scheduler.ended(flying[1].flight, Outcome::Failed, 7).unwrap_or_default();
@@ -267,7 +267,7 @@ proptest! {
                     scheduler.replace(now, fleet, &moved, Unsettled::Leave);
                 }
             }
-            while let Some(due) = scheduler.next() {
+            while let Some(due) = scheduler.begin_next() {
                 let target = &mut model[due.target as usize];
                 prop_assert!(due.due_ms <= now && !target.flying);
                 prop_assert!(cycles.insert((due.target, due.cycle)), "twice for one cycle");

@@ -126,7 +126,7 @@ impl Polling {
         let mut core = shared.core();
         let due_left = core.scheduler.advance(now_us / 1000, TURN);
         while begun < TURN
-            && let Some(due) = core.scheduler.next()
+            && let Some(due) = core.scheduler.begin_next()
         {
             begun += 1;
             let row = core.roster.row(due.target).to_vec();

@@ -49,11 +49,12 @@ fn found(limit: u64, spoken_for: u64, fleets: u64) -> u64 {
     (free / fleets.max(1)).clamp(FOUND_MIN, FOUND_MAX)
 }
 
-/// How many connections are kept for a fleet of so many hosts: one each, or none where
-/// there is no room for all of them – keeping some would close what is needed next.
-pub(super) fn kept_hosts(keep_alive: KeepAlive, hosts: u64) -> u64 {
+/// How many connections are kept for a fleet: none where there is no room for one to each
+/// host – keeping some would close what is needed next.
+pub(super) fn kept_max(keep_alive: KeepAlive, hosts: u64, targets: u64) -> u64 {
+    let room = limit() / KEPT_SHARE;
     match keep_alive {
-        KeepAlive::Auto if hosts <= limit() / KEPT_SHARE => hosts,
+        KeepAlive::Auto if hosts <= room => room.min(targets),
         KeepAlive::Auto | KeepAlive::Off => 0,
     }
 }

@@ -21,7 +21,7 @@ use crate::fleet::slot::Slot;
 /// Failing targets whose reason is kept.
 const REASONS_MAX: usize = 10_000;
 /// The most of a reason that is kept.
-const REASON_BYTES_MAX: usize = 200;
+const REASON_CHARS_MAX: usize = 200;
 /// Targets that one look takes the lock for.
 const LOOK_TARGETS: u32 = 1000;
 
@@ -178,9 +178,10 @@ impl Core {
 
     /// Settles what lies before `watermark`, in which all sinks agree.
     pub(super) fn settle_before(&mut self, watermark: u64) {
-        while let Some((_, target, cycle)) =
-            self.settling.pop_front_if(|(until, _, _)| *until <= watermark)
+        while let Some((until, target, cycle)) = self.settling.front().copied()
+            && until <= watermark
         {
+            self.settling.pop_front();
             self.settle(target, cycle);
         }
     }
@@ -212,8 +213,8 @@ impl Core {
     /// Keeps why a target's poll failed.
     pub(super) fn keep_reason(&mut self, target: u32, reason: &str) {
         if self.reasons.len() < REASONS_MAX || self.reasons.contains_key(&target) {
-            let end = reason.floor_char_boundary(REASON_BYTES_MAX);
-            self.reasons.insert(target, reason[..end].into());
+            let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+            self.reasons.insert(target, reason.into());
         }
     }
 
