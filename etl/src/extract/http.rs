@@ -128,7 +128,8 @@ impl HttpGet {
     async fn once(&self, url: &Uri, progress: &Progress) -> Result<Bytes, ExtractError> {
         match &self.client {
             Client::Plain(client) => self.once_plain(client, url, progress).await,
-            Client::Tls(client) => self.once_tls(client, url, progress).await,
+            // Apart, so that a plain poll that waits is no larger for it.
+            Client::Tls(client) => Box::pin(self.once_tls(client, url, progress)).await,
         }
     }
 

@@ -235,7 +235,8 @@ impl Flight {
             Ok(()) => {
                 engine.books.fleet().answered.fetch_add(1, Relaxed);
                 self.outcome = Outcome::Answered;
-                self.polling.take_in(self.due, &target, &rows).await;
+                // Apart, so that a poll that waits for its answer is no larger for it.
+                Box::pin(self.polling.take_in(self.due, &target, &rows)).await;
             }
             Err(error) => {
                 self.outcome = self.polling.failed(self.due, &target, &error);

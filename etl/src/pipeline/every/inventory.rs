@@ -56,11 +56,14 @@ pub(super) struct Following {
     thread: std::io::Result<JoinHandle<()>>,
 }
 
+/// Where a target is: its host and its subnet, hashed; 0 where there is none.
+type Place = (u64, u64);
+
 /// An inventory that was read.
 struct Read {
     roster: Roster,
-    /// Host and subnet of each target, hashed; empty where nobody asks.
-    places: Vec<(Option<u64>, Option<u64>)>,
+    /// Host and subnet of each target; empty where nobody asks.
+    places: Vec<Place>,
     fingerprint: String,
     rejected: HashSet<u64>,
 }
@@ -95,10 +98,13 @@ impl Inventory {
     ) -> Result<u64, SourceError> {
         self.look = self.look_now().ok();
         let read = self.read(hosts_wanted)?;
-        let hosts: HashSet<u64> = read.places.iter().filter_map(|(host, _)| *host).collect();
+        let mut hosts: Vec<u64> = read.places.iter().map(|(host, _)| *host).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let hosts = hosts.iter().filter(|host| **host != 0).count();
         let fleet = self.fleet(&read, memory);
         self.put_in_force(read, fleet, &[], then);
-        Ok(hosts.len() as u64)
+        Ok(hosts as u64)
     }
 
     /// Follows it on a thread of its own.
@@ -162,7 +168,7 @@ impl Inventory {
         let limited = groups.limited();
         let places = read.places.iter().filter(|_| limited);
         let members: Vec<Membership> =
-            places.map(|(host, subnet)| groups.number(*host, *subnet)).collect();
+            places.map(|(host, subnet)| groups.number(some(*host), some(*subnet))).collect();
         drop(core);
         let known: Vec<u64> = memory.targets.iter().map(|known| known.identity).collect();
         let places = moved(read.roster.identities(), &known);
@@ -228,19 +234,14 @@ impl Inventory {
     }
 
     /// Host and subnet of a row that is to be a target.
-    #[allow(clippy::type_complexity, reason = "two hashes, either of which there may be none")]
-    fn place(
-        &self,
-        index: u64,
-        row: &[u8],
-        wanted: bool,
-    ) -> Result<Option<(Option<u64>, Option<u64>)>, String> {
+    fn place(&self, index: u64, row: &[u8], wanted: bool) -> Result<Option<Place>, String> {
         let target = Target::new(index, row.to_vec()).map_err(|error| error.to_string())?;
         if !wanted {
             return Ok(None);
         }
         let host = self.extractor.host(&target);
-        Ok(Some((host.as_ref().map(hash_of), host.as_deref().and_then(subnet))))
+        let subnet = host.as_deref().and_then(subnet).unwrap_or(0);
+        Ok(Some((host.as_ref().map_or(0, hash_of), subnet)))
     }
 
     fn bad(&self, index: u64, reason: &str) -> Reject {
@@ -278,6 +279,10 @@ fn subnet(host: &str) -> Option<u64> {
         IpAddr::V4(address) => Some(hash_of(&(4, &address.octets()[..3]))),
         IpAddr::V6(address) => Some(hash_of(&(6, &address.octets()[..8]))),
     }
+}
+
+fn some(hash: u64) -> Option<u64> {
+    Some(hash).filter(|hash| *hash != 0)
 }
 
 fn hash_of(of: &impl Hash) -> u64 {
