@@ -25,6 +25,8 @@ use crate::telemetry::{Books, FleetSnapshot};
 const TURN: usize = 64;
 /// The longest sleep of the dispatcher.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// At the end, polls in flight have so long to come to theirs.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// Name lookups at once.
 const LOOKUP_THREADS: usize = 16;
 /// Memory of polls that have ended, kept for the next ones.
@@ -49,6 +51,8 @@ struct Polling {
     /// Tells polls in flight to give up.
     quit: Notify,
     quitting: AtomicBool,
+    /// Nothing is begun any more: the end of every poll is waited for.
+    ending: AtomicBool,
     workspaces: std::sync::Mutex<Vec<Workspace>>,
 }
 
@@ -63,6 +67,7 @@ impl Engine {
             engine: self,
             quit: Notify::new(),
             quitting: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             workspaces: std::sync::Mutex::default(),
         });
         runtime.block_on(polling.dispatch());
@@ -102,10 +107,31 @@ impl Polling {
                 () = &mut stopped => {}
             }
         }
-        self.quitting.store(true, Relaxed);
-        self.quit.notify_waiters();
+        self.see_off().await;
+    }
+
+    /// Waits for the polls in flight: those that answer soon are not lost, and others are
+    /// given up after a while, or at once when that is wanted.
+    async fn see_off(&self) {
+        let Engine { shared, stop, .. } = &self.engine;
+        self.ending.store(true, Relaxed);
+        let patience = async {
+            tokio::select! {
+                () = tokio::time::sleep(END_WITHIN) => {}
+                () = stop.reached(Urgency::Now) => {}
+            }
+        };
+        tokio::pin!(patience);
+        let mut patient = true;
         while shared.core().scheduler.in_flight() > 0 {
-            shared.wake.notified().await;
+            tokio::select! {
+                () = shared.wake.notified() => {}
+                () = &mut patience, if patient => {
+                    patient = false;
+                    self.quitting.store(true, Relaxed);
+                    self.quit.notify_waiters();
+                }
+            }
         }
     }
 
@@ -297,7 +323,7 @@ impl Drop for Flight {
         let engine = &self.polling.engine;
         let mut core = engine.shared.core();
         core.scheduler.ended(self.due.flight, self.outcome, engine.shared.clock.now_s());
-        let wanted = core.scheduler.waiting() > 0 || self.polling.quitting.load(Relaxed);
+        let wanted = core.scheduler.waiting() > 0 || self.polling.ending.load(Relaxed);
         self.polling.note_levels(&core);
         drop(core);
         if wanted {
