@@ -17,6 +17,7 @@ pub mod config;
 pub mod deflate;
 pub mod exit;
 pub mod extract;
+pub mod fleet;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

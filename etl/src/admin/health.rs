@@ -130,6 +130,7 @@ fn trouble(
     stuck_after: Duration,
 ) -> Option<String> {
     if let Activity::Running { run_id, idle, .. } = &figures.activity {
+        let stuck_after = stuck_after.max(served.quiet_for(figures));
         return (*idle >= stuck_after)
             .then(|| format!("run {run_id} has not moved for {} s", idle.as_secs()));
     }

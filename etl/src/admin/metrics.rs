@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::alerts::TallyFigures;
 use crate::load::unix_seconds;
 use crate::schedule::{Activity, Figures, RUN_SECONDS, ReloadState, Scheduler, SinkSpool};
-use crate::telemetry::{REQUEST_SECONDS, SinkState};
+use crate::telemetry::{FleetSnapshot, LAG_SECONDS, REQUEST_SECONDS, SinkState};
 
 /// Labels of one series.
 type Labels = Vec<(&'static str, String)>;
@@ -80,6 +80,7 @@ impl Collector for Snapshot {
         self.process(page)?;
         self.kept_names(page)?;
         self.sinks(page)?;
+        self.fleets(page)?;
         self.runs(page)?;
         self.told(page)
     }
@@ -201,6 +202,37 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Fleets that are polled for good.
+    fn fleets(&self, page: &mut Page<'_>) -> fmt::Result {
+        type Column = fn(&FleetSnapshot) -> u64;
+        let levels: [(&str, &str, Column); 4] = [
+            ("etl_fleet_targets", "Targets of the inventory that is in force", |it| it.targets),
+            ("etl_fleet_in_flight", "Polls in flight", |it| it.in_flight),
+            ("etl_fleet_in_flight_max", "Polls that may be in flight", |it| it.in_flight_max),
+            ("etl_fleet_demoted", "Targets polled less often because they fail", |it| it.demoted),
+        ];
+        for (name, help, level) in levels {
+            page.gauges(name, help, self.each_fleet(|fleet| level(fleet) as f64))?;
+        }
+        let outcomes: [(&str, Column); 3] = [
+            ("answered", |it| it.answered),
+            ("failed", |it| it.failed),
+            ("timed_out", |it| it.timed_out),
+        ];
+        let polls = outcomes.iter().flat_map(|(outcome, column)| {
+            self.each_fleet(column).map(|(mut labels, polls)| {
+                labels.push(("outcome", (*outcome).to_owned()));
+                (labels, polls)
+            })
+        });
+        page.counters("etl_fleet_polls", "Polls by how they ended", polls)?;
+        let help = "Due times that came while the target was still waiting or polled";
+        page.counters("etl_fleet_polls_missed", help, self.each_fleet(|it| it.missed))?;
+        let lag = self.each_fleet(|it| (it.lag_micros as f64 / 1e6, it.lag.to_vec()));
+        let help = "How late polls began that nothing but the scheduler kept waiting";
+        page.histograms("etl_fleet_lag_seconds", help, &LAG_SECONDS, lag)
+    }
+
     fn runs(&self, page: &mut Page<'_>) -> fmt::Result {
         let results = self.pipelines.iter().flat_map(|(name, figures)| {
             let results = figures.results.iter();
@@ -281,6 +313,15 @@ impl Snapshot {
     /// One series for each pipeline of which it is known.
     fn known(&self, value: fn(&Figures) -> Option<f64>) -> impl Iterator<Item = (Labels, f64)> {
         self.each(value).filter_map(|(labels, value)| Some((labels, value?)))
+    }
+
+    /// One series for each fleet that is polled for good.
+    fn each_fleet<T>(
+        &self,
+        value: impl Fn(&FleetSnapshot) -> T,
+    ) -> impl Iterator<Item = (Labels, T)> {
+        let fleets = self.each(|it| it.totals.fleet);
+        fleets.filter_map(move |(labels, fleet)| Some((labels, value(&fleet?))))
     }
 
     /// One series for each sink of each pipeline.

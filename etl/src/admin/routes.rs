@@ -17,13 +17,14 @@ use super::{Admin, Caller, control, debug, health, metrics, pipelines};
 /// An answer's whole body is in memory: all of them are small.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/metrics",
     "/health",
     "/healthz",
     "/ready",
     "/readyz",
     "/pipelines",
+    "/pipelines/NAME/targets",
     "/debug/pprof/profile",
     "/debug/pprof/flamegraph",
 ];
@@ -38,7 +39,8 @@ pub(super) async fn answer(
     if caller == Caller::Owner && path.starts_with(control::PREFIX) {
         return Ok(control::answer(admin, request.method().clone(), path).await);
     }
-    if !PATHS.contains(&path.as_str()) {
+    let targets_of = pipelines::targets_of(&path).map(str::to_owned);
+    if !PATHS.contains(&path.as_str()) && targets_of.is_none() {
         return Ok(json(StatusCode::NOT_FOUND, &json!({"error": "no such path", "paths": PATHS})));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -59,8 +61,12 @@ pub(super) async fn answer(
     if path.starts_with("/health") {
         admin.probes.look(&admin.scheduler).await;
     }
+    let query = request.uri().query().unwrap_or_default().to_owned();
     // What is behind the answers may have to be looked for on the disk.
     let answered = tokio::task::spawn_blocking(move || {
+        if let Some(name) = targets_of {
+            return pipelines::targets(&admin.scheduler, &name, &query);
+        }
         let _alone = admin.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         match path.as_str() {
             "/metrics" => metrics_page(&admin, open_metrics),

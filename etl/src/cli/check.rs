@@ -93,7 +93,12 @@ pub fn journey(pipeline: &Pipeline) -> String {
             Extract { snmp: Some(_), .. } => "snmp",
             _ => "simulated",
         };
-        stations.push(format!("{kind} extract ({} workers)", extract.workers));
+        let how = match (&extract.every, extract.workers) {
+            (Some(every), Some(workers)) => format!("every {}, {workers} workers", every.interval),
+            (Some(every), None) => format!("every {}", every.interval),
+            (None, _) => format!("{} workers", extract.workers()),
+        };
+        stations.push(format!("{kind} extract ({how})"));
     }
     stations.extend(pipeline.transform.iter().map(|step| step.name().to_owned()));
     let sinks: Vec<&str> = pipeline.load.iter().map(|load| load.sink_name()).collect();

@@ -5,6 +5,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Files that are not sockets of the fleet: logs, spool, listeners, inventory.
 const RESERVE: u64 = 256;
 
+/// Raises the limit of open files as far as the system allows: a fleet that is polled for
+/// good takes what there is.
+pub fn raise_open_files_fully() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // What there is afterwards is looked at by those who need it.
+    setrlimit(Resource::Nofile, raised).ok();
+}
+
 /// Raises the limit of open files as far as the system allows. Gives a warning
 /// when that is not enough for `sockets` at once.
 #[must_use]
@@ -12,9 +21,7 @@ pub fn raise_open_files(sockets: u64) -> Option<String> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = sockets + RESERVE;
     if limit.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        // What matters is the limit afterwards, looked at below.
-        setrlimit(Resource::Nofile, raised).ok();
+        raise_open_files_fully();
     }
     match getrlimit(Resource::Nofile).current {
         Some(current) if current < wanted => Some(format!(

@@ -16,7 +16,7 @@ use crate::config::{self, Loaded, Pipeline};
 use crate::exit::Exit;
 use crate::history::RunRecord;
 use crate::load::targets;
-use crate::pipeline::{Run, RunEnd, StartError, conclude};
+use crate::pipeline::{Mode, Run, RunEnd, StartError, conclude};
 use crate::stop::{StopHandle, stop_signal};
 use crate::telemetry::display::Display;
 use crate::telemetry::figures::one_line;
@@ -122,7 +122,8 @@ impl Session {
         self.profiles.set(home.join("profile"));
         let profiler = how.profiled.then(|| start_profile(&home)).flatten();
         let (stop_handle, stop) = stop_signal();
-        let run = Run::prepare(pipeline.clone(), data_dir, how.fresh, &stop, &stop_handle);
+        let mode = if how.fresh { Mode::Fresh } else { Mode::Once };
+        let run = Run::prepare(pipeline.clone(), data_dir, mode, &stop, &stop_handle);
         let run = match run {
             Ok(run) => run,
             Err(error) => {

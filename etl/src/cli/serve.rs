@@ -42,6 +42,7 @@ async fn serve(args: &ServeArgs, loaded: LoadedFiles) -> Result<Exit, Exit> {
         refuse(&message, Exit::SourceUnavailable)
     })?;
     let address = listener.local_addr().unwrap_or(address);
+    limits::raise_open_files_fully();
     let sockets = loaded.pipelines.iter().map(|it| it.pipeline.sockets_max()).sum();
     if let Some(warning) = limits::raise_open_files(sockets) {
         tracing::warn!("{warning}");

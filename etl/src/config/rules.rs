@@ -3,6 +3,7 @@
 
 mod alerts;
 mod database;
+mod every;
 mod files;
 mod rest;
 mod snmp;
@@ -62,6 +63,9 @@ impl Rules<'_> {
         }
         if let Some(extract) = &pipeline.extract {
             self.extract(extract, pipeline.source.csv.as_ref());
+            if let Some(every) = &extract.every {
+                self.every(every, extract, pipeline);
+            }
         }
         if let Some(alerts) = &pipeline.alerts {
             self.alerts(alerts);

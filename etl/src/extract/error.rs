@@ -2,7 +2,7 @@
 //! be built.
 
 use crate::config::Span;
-use crate::http::{BodyError, ClientError, SendError, SendErrorKind};
+use crate::http::{BodyError, ClientError, LeanError, SendError, SendErrorKind};
 
 use super::snmp::SnmpError;
 use super::target::TargetError;
@@ -52,6 +52,15 @@ pub enum ExtractError {
     Answer(String),
 }
 
+impl From<LeanError> for ExtractError {
+    fn from(error: LeanError) -> Self {
+        match error {
+            LeanError::Send(error) => error.into(),
+            LeanError::Body(error) => error.into(),
+        }
+    }
+}
+
 impl ExtractError {
     /// What to do about it, where that is known.
     #[must_use]
@@ -59,6 +68,15 @@ impl ExtractError {
         match self {
             ExtractError::Snmp(error) => Some(error.remedy()),
             _ => None,
+        }
+    }
+
+    /// Whether the target let us wait until a deadline.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            ExtractError::Timeout { .. } => true,
+            ExtractError::Send(error) => *error.kind() == SendErrorKind::ConnectTimeout,
+            _ => false,
         }
     }
 

@@ -5,62 +5,86 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, USER_AGENT};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::header::{HeaderValue, LOCATION};
+use hyper::{Request, StatusCode, Uri};
 
 use super::error::{ExtractError, ExtractorError};
 use super::progress::{Phase, Progress};
 use super::target::Fields;
 use super::template::UrlTemplate;
 use crate::config::{Extract, HttpExtract, HttpFormat, HttpVersion};
-use crate::http::{ClientOptions, HttpClient, printable, read_body};
+use crate::http::{ClientOptions, HttpClient, LeanClient, Stage, printable, read_body};
 
 const AGENT: &str = concat!("etl/", env!("CARGO_PKG_VERSION"));
 /// The longest wait before the second attempt; doubles up to [`WAIT_MAX`]. Short,
 /// because all attempts share the target's deadline.
 const WAIT: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Connections kept per host; many targets may be behind one gateway.
+const USER_AGENT: &str = "user-agent";
+const ACCEPT: &str = "accept";
+const AUTHORIZATION: &str = "authorization";
+/// How long a connection nobody uses is kept open, unless told otherwise: long enough for a
+/// second sample, short enough that one pass does not hold a socket per target.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections kept per host, or of plain HTTP in all; many targets may be behind one gateway.
 const IDLE_PER_HOST_MAX: usize = 1024;
 
 /// GETs of one URL template.
 #[derive(Debug)]
 pub(super) struct HttpGet {
-    client: HttpClient,
+    client: Client,
     template: UrlTemplate,
-    accept: HeaderValue,
-    authorization: Option<HeaderValue>,
+    headers: Vec<(&'static str, HeaderValue)>,
     body_max: usize,
     attempts: u32,
 }
 
+/// What a scheme needs: without TLS, a poll that waits need not cost much.
+#[derive(Debug)]
+enum Client {
+    Plain(LeanClient),
+    Tls(HttpClient),
+}
+
 impl HttpGet {
     pub(super) fn new(http: &HttpExtract, config: &Extract) -> Result<Self, ExtractorError> {
-        let client = HttpClient::new(&ClientOptions {
+        let template = UrlTemplate::parse(&http.url).map_err(ExtractorError::Url)?;
+        let idle_per_host = config.workers().min(IDLE_PER_HOST_MAX);
+        // Built for plain HTTP too: what it refuses is wrong there as well.
+        let tls = HttpClient::new(&ClientOptions {
             connect_timeout: http.connect_timeout.0,
             version: HttpVersion::Auto,
             tls: http.tls.clone(),
-            idle_per_host: config.workers.min(IDLE_PER_HOST_MAX),
+            // Polled for good, these would be a socket per target.
+            idle_per_host: if config.every.is_some() { 0 } else { idle_per_host },
         })?;
+        let plain = || LeanClient::new(http.connect_timeout.0, IDLE_TIMEOUT, idle_per_host);
+        let client = match http.url.starts_with("https:") {
+            true => Client::Tls(tls),
+            false => Client::Plain(plain()),
+        };
         let token =
             http.token.as_ref().map(|token| token.expose()).filter(|token| !token.is_empty());
-        let authorization = match token {
-            None => None,
-            Some(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                    .map_err(|_| ExtractorError::Token)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let mut headers = vec![
+            (USER_AGENT, HeaderValue::from_static(AGENT)),
+            (
+                ACCEPT,
+                HeaderValue::from_static(match http.format {
+                    HttpFormat::Json => "application/json",
+                    HttpFormat::NodeExporter => "text/plain;version=0.0.4",
+                }),
+            ),
+        ];
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| ExtractorError::Token)?;
+            value.set_sensitive(true);
+            headers.push((AUTHORIZATION, value));
+        }
         Ok(HttpGet {
             client,
-            template: UrlTemplate::parse(&http.url).map_err(ExtractorError::Url)?,
-            accept: HeaderValue::from_static(match http.format {
-                HttpFormat::Json => "application/json",
-                HttpFormat::NodeExporter => "text/plain;version=0.0.4",
-            }),
-            authorization,
+            template,
+            headers,
             body_max: usize::try_from(http.max_body.0).unwrap_or(usize::MAX),
             attempts: config.attempts.max(1),
         })
@@ -69,6 +93,13 @@ impl HttpGet {
     /// What the URL is made of.
     pub(super) fn template(&self) -> &UrlTemplate {
         &self.template
+    }
+
+    /// Keeps up to `most` connections that nobody uses for so long.
+    pub(super) fn keep_connections(&self, idle: Duration, most: usize) {
+        if let Client::Plain(client) = &self.client {
+            client.keep(idle, most);
+        }
     }
 
     /// The URL for a row.
@@ -95,31 +126,62 @@ impl HttpGet {
     }
 
     async fn once(&self, url: &Uri, progress: &Progress) -> Result<Bytes, ExtractError> {
+        match &self.client {
+            Client::Plain(client) => self.once_plain(client, url, progress).await,
+            // Apart, so that a plain poll that waits is no larger for it.
+            Client::Tls(client) => Box::pin(self.once_tls(client, url, progress)).await,
+        }
+    }
+
+    async fn once_plain(
+        &self,
+        client: &LeanClient,
+        url: &Uri,
+        progress: &Progress,
+    ) -> Result<Bytes, ExtractError> {
+        let stage = |stage: Stage| {
+            progress.enter(match stage {
+                Stage::Connecting => Phase::Connecting,
+                Stage::Waiting => Phase::Answering,
+                Stage::Reading => Phase::Reading,
+            });
+        };
+        let answer = client.get(url, &self.headers, self.body_max, &stage).await?;
+        if answer.status != StatusCode::OK {
+            return Err(status_error(answer.status, answer.location.as_deref()));
+        }
+        Ok(answer.body)
+    }
+
+    async fn once_tls(
+        &self,
+        client: &HttpClient,
+        url: &Uri,
+        progress: &Progress,
+    ) -> Result<Bytes, ExtractError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = url.clone();
-        let headers = request.headers_mut();
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(ACCEPT, self.accept.clone());
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
+        for (name, value) in &self.headers {
+            request.headers_mut().insert(*name, value.clone());
         }
         progress.enter(Phase::Requesting(HttpClient::watch(&mut request)));
-        let answer = self.client.send(request).await?;
+        let answer = client.send(request).await?;
         if answer.status() != StatusCode::OK {
-            return Err(status_error(&answer));
+            let location = answer.headers().get(LOCATION).map(HeaderValue::as_bytes);
+            return Err(status_error(answer.status(), location));
         }
         progress.enter(Phase::Reading);
         Ok(read_body(answer.into_body(), self.body_max).await?)
     }
 }
 
-fn status_error<B>(answer: &Response<B>) -> ExtractError {
-    let detail = match answer.headers().get(LOCATION) {
-        Some(location) if answer.status().is_redirection() => format!(
+fn status_error(status: StatusCode, location: Option<&[u8]>) -> ExtractError {
+    let detail = match location {
+        Some(location) if status.is_redirection() => format!(
             " to {} (redirects are not followed; set the final URL)",
-            printable(location.as_bytes(), 200)
+            printable(location, 200)
         ),
         _ => String::new(),
     };
-    ExtractError::Status { status: answer.status(), detail }
+    ExtractError::Status { status, detail }
 }

@@ -99,8 +99,7 @@ impl Extractor {
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         let address = match &self.kind {
             Kind::Simulated(_) => None,
-            Kind::Json { get, .. } => Some(get.template()),
-            Kind::NodeExporter(exporter) => Some(exporter.get().template()),
+            Kind::Json { .. } | Kind::NodeExporter(_) => self.get().map(HttpGet::template),
             Kind::Snmp(snmp) => Some(snmp.host()),
         };
         address.into_iter().flat_map(UrlTemplate::columns)
@@ -112,6 +111,33 @@ impl Extractor {
         match &self.kind {
             Kind::Snmp(_) => "extract.snmp.host",
             _ => "extract.http.url",
+        }
+    }
+
+    /// The host that `target` is asked at; none where it is not known before.
+    #[must_use]
+    pub fn host(&self, target: &Target) -> Option<String> {
+        let fields = target.fields().ok()?;
+        let url = match &self.kind {
+            Kind::Simulated(_) => return None,
+            Kind::Json { .. } | Kind::NodeExporter(_) => self.get()?.url(&fields).ok()?,
+            Kind::Snmp(snmp) => snmp.host().url(&fields).ok()?,
+        };
+        url.host().map(str::to_owned)
+    }
+
+    /// Keeps up to `most` connections that nobody uses for so long.
+    pub fn keep_connections(&self, idle: Duration, most: usize) {
+        if let Some(get) = self.get() {
+            get.keep_connections(idle, most);
+        }
+    }
+
+    fn get(&self) -> Option<&HttpGet> {
+        match &self.kind {
+            Kind::Simulated(_) | Kind::Snmp(_) => None,
+            Kind::Json { get, .. } => Some(get),
+            Kind::NodeExporter(exporter) => Some(exporter.get()),
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) enum Phase {
     Starting,
     /// A request is out; the watch tells whether it has a connection.
     Requesting(Watch),
+    /// There is no connection yet.
+    Connecting,
+    /// The request is out.
+    Answering,
     /// The answer is being read.
     Reading,
     /// Until the next attempt.
@@ -59,7 +63,8 @@ impl Progress {
         let phase = match &state.phase {
             Phase::Starting => "waiting",
             Phase::Requesting(watch) if !watch.connected() => "connecting",
-            Phase::Requesting(_) => "waiting for the answer",
+            Phase::Connecting => "connecting",
+            Phase::Requesting(_) | Phase::Answering => "waiting for the answer",
             Phase::Reading => "reading the answer",
             Phase::Waiting => "waiting to try again",
             Phase::BetweenSamples => "between two samples",

@@ -20,9 +20,9 @@ pub enum BodyError {
     Broken {
         /// What happened to the connection.
         kind: SendErrorKind,
-        /// hyper's error.
+        /// What was met.
         #[source]
-        source: hyper::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -30,7 +30,7 @@ impl BodyError {
     /// What `error`, met while reading a body, comes to.
     #[must_use]
     pub fn broken(source: hyper::Error) -> BodyError {
-        BodyError::Broken { kind: stream_kind(&source), source }
+        BodyError::Broken { kind: stream_kind(&source), source: source.into() }
     }
 }
 

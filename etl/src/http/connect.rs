@@ -26,7 +26,7 @@ type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// Name lookups at once: each holds a thread of tokio's blocking pool, and a dead
 /// name server must not fill that pool.
-const LOOKUPS_MAX: usize = 32;
+pub(super) const LOOKUPS_MAX: usize = 32;
 
 /// Probes on an idle connection, so that a peer that vanished is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(60);

@@ -81,7 +81,29 @@ pub enum SendErrorKind {
     Other(String),
 }
 
+impl SendErrorKind {
+    /// What an error of the system comes to.
+    pub(super) fn of_io(error: &io::Error) -> SendErrorKind {
+        io_kind(error).unwrap_or_else(|| SendErrorKind::Other(deepest_text(error)))
+    }
+}
+
 impl SendError {
+    pub(super) fn new(
+        kind: SendErrorKind,
+        connecting: bool,
+        source: Box<dyn Error + Send + Sync>,
+    ) -> SendError {
+        SendError { kind, connecting, source }
+    }
+
+    /// `error` was met before there was a connection.
+    pub(super) fn connecting(error: impl Error + Send + Sync + 'static) -> SendError {
+        let kind = deepest_kind(&error);
+        let kind = kind.unwrap_or_else(|| SendErrorKind::Other(deepest_text(&error)));
+        SendError { kind, connecting: true, source: error.into() }
+    }
+
     /// What happened.
     #[must_use]
     pub fn kind(&self) -> &SendErrorKind {

@@ -8,7 +8,9 @@ mod connect;
 mod error;
 mod fair;
 mod held;
+mod lean;
 mod printable;
+mod response;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -31,6 +33,7 @@ pub use self::body::{BodyError, read_body};
 use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::held::{Answered, HeldClient};
+pub use self::lean::{LeanAnswer, LeanClient, LeanError, Stage};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]

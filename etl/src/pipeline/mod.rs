@@ -3,6 +3,7 @@
 //! safe; the books are closed.
 
 mod ending;
+mod every;
 mod fleet;
 mod harvest;
 mod intake;
@@ -38,6 +39,8 @@ use crate::telemetry::{Books, BooksSnapshot, SinkInput, traces};
 use crate::transform::{Chain, RunFacts};
 
 pub use ending::{conclude, not_begun};
+use every::{Every, Sources};
+pub use every::{TargetFilter, TargetView};
 use intake::{Closed, Inlet, Intake};
 use keeper::{Keeper, Kept, Progress};
 use plan::Plan;
@@ -47,10 +50,21 @@ pub use replay::{Replay, ReplayOrders};
 use rows::FileProgress;
 use sql::Connectors;
 pub use start::StartError;
-pub use watch::RunWatch;
+pub use watch::{RunWatch, Targets};
 
 /// The name under the spool directory where records go that no sink ever saw.
 pub const REJECTED: &str = "rejected";
+
+/// What kind of run it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Reads its source to the end, going on where an earlier run was cut short.
+    Once,
+    /// The same from nothing: no file is taken for loaded.
+    Fresh,
+    /// As `etl serve` runs it: a fleet with `extract.every` is polled for good.
+    Served,
+}
 
 /// A run that is ready to begin: everything that can fail early has not.
 #[derive(Debug)]
@@ -98,15 +112,14 @@ pub struct RunEnd {
 
 impl Run {
     /// Builds everything `pipeline` needs under `data_dir/PIPELINE`, decides whether
-    /// an earlier run goes on (never, when `fresh`), makes the run's identity durable
-    /// and starts its sinks. Must be called inside a tokio runtime.
+    /// an earlier run goes on, makes the run's identity durable and starts its sinks. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When anything is missing or in use; nothing was sent then.
     pub fn prepare(
         pipeline: Pipeline,
         data_dir: &Path,
-        fresh: bool,
+        mode: Mode,
         stop: &Stop,
         stop_handle: &StopHandle,
     ) -> Result<Run, StartError> {
@@ -123,7 +136,7 @@ impl Run {
         let connectors = start::connectors(&pipeline, &home)?;
         // What is polled cannot be polled again for the same values: spool first.
         let polled = pipeline.is_polled();
-        let mode = if polled { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
+        let spooling = if polled { SpoolMode::WriteAhead } else { SpoolMode::OnFailure };
         let raw = pipeline.raw.iter().map(|load| (SinkInput::Raw, load));
         let transformed = pipeline.load.iter().map(|load| (SinkInput::Transformed, load));
         let mut ready = Vec::new();
@@ -136,14 +149,15 @@ impl Run {
             || Err(StartError::Incomplete("a pipeline without a sink")),
             |load| Ok(spool_options(load)),
         )?;
-        let (kept, plan, notices) = begin(&pipeline, &home, fresh)?;
+        let (kept, plan, notices) = begin(&pipeline, &home, mode)?;
         let facts = RunFacts { pipeline: &pipeline.name, run_id: &plan.run_id };
         let chain = Chain::new(&pipeline.transform, facts)?;
         let span = traces::run(&pipeline.name, &plan.run_id, "run");
         let mut sinks = Vec::new();
         for (input, load, sink, spool) in ready {
             let start = plan.start(load.sink_name());
-            let begin = SinkBegin { run_id: plan.run_id.clone(), mode, start, span: span.clone() };
+            let (run_id, span) = (plan.run_id.clone(), span.clone());
+            let begin = SinkBegin { run_id, mode: spooling, start, span };
             let sink = SinkRuntime::start(load, &begin, sink, spool, stop, stop_handle)?;
             sinks.push((input, sink));
         }
@@ -169,7 +183,8 @@ impl Run {
     /// What the display looks at while the run is going on.
     #[must_use]
     pub fn watch(&self) -> RunWatch {
-        RunWatch::new(self.books.clone(), self.progress.clone(), &self.sinks)
+        let fleet = self.plan.source.every().map(|every| every.shared());
+        RunWatch::new(self.books.clone(), self.progress.clone(), &self.sinks, fleet)
     }
 
     /// What people should know before it begins: what goes on, what is abandoned,
@@ -191,10 +206,16 @@ impl Run {
         let Run { pipeline, run_id, books, sinks, chain, connectors, extractor, rejects, .. } =
             self;
         let (mut plan, progress, stop, span) = (self.plan, self.progress, self.stop, self.span);
-        let trackers = sinks
+        let trackers: Vec<_> = sinks
             .iter()
             .map(|(_, sink)| (sink.outlet().name().to_owned(), sink.outlet().tracker()))
             .collect();
+        let settling = Sources {
+            trackers: trackers.iter().map(|(_, tracker)| tracker.clone()).collect(),
+            flusher: rejects.flusher(),
+            books: books.clone(),
+        };
+        let every = plan.source.every().cloned();
         let source = std::mem::replace(&mut plan.source, plan::Source::Nothing);
         let kept_progress = std::mem::replace(&mut plan.progress, Progress::Nothing);
         let numbered = plan.begin.numbered.clone();
@@ -213,6 +234,7 @@ impl Run {
             connectors,
             run_id: run_id.clone(),
             keeper: keeper.clone(),
+            settling,
         };
         let read = reading.read(&pipeline, source, &intake).await;
         if let Err(error) = &read {
@@ -229,6 +251,10 @@ impl Run {
             ends.push(end);
         }
         clock.stop().await;
+        if let Some(every) = every {
+            let written = rejects_unwritten == 0;
+            drop(tokio::task::spawn_blocking(move || every.conclude(written)).await);
+        }
         let books = books.snapshot(&views);
         let to_its_end = *read.as_ref().unwrap_or(&false)
             && (books.targets_total == books.targets_done || !stop.asked());
@@ -252,7 +278,7 @@ impl Run {
 fn begin(
     pipeline: &Pipeline,
     home: &Path,
-    fresh: bool,
+    mode: Mode,
 ) -> Result<(Kept, Plan, Vec<String>), StartError> {
     let (store, state, damages) = Store::open(&home.join("state"))?;
     let mut notices = Vec::new();
@@ -273,7 +299,14 @@ fn begin(
                 .to_owned(),
         );
     }
-    let plan = Plan::make(pipeline, &state, fresh);
+    let every = if mode == Mode::Served { Every::open(pipeline, home)? } else { None };
+    let plan = match every {
+        Some((every, of_the_fleet)) => {
+            notices.extend(of_the_fleet);
+            Plan::of_every(every)
+        }
+        None => Plan::make(pipeline, &state, mode == Mode::Fresh),
+    };
     notices.extend(plan.input.clone());
     let mut kept = Kept { store, state, unsaved: false };
     match kept.begin(&plan.progress) {

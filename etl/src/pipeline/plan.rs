@@ -9,6 +9,7 @@ mod sql;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::every::Every;
 use super::intake::Begin;
 use super::keeper::Progress;
 use super::rest::{RestOutcome, RestRun};
@@ -53,10 +54,22 @@ pub(super) enum Source {
     Rows(Box<DataFile>),
     /// A fleet: its inventory's targets.
     Fleet { targets: u64, done_before: Arc<Targets>, settled: Arc<SettledTargets> },
+    /// A fleet that is polled for good.
+    Every(Arc<Every>),
     /// The pages of an API.
     Rest(Box<RestRun>),
     /// The tables of shards.
     Sql(Box<SqlRun>),
+}
+
+impl Source {
+    /// The fleet that is polled for good, if it is one.
+    pub(super) fn every(&self) -> Option<&Arc<Every>> {
+        match self {
+            Source::Every(every) => Some(every),
+            _ => None,
+        }
+    }
 }
 
 /// Names of the sinks, `raw` ones first.
@@ -86,6 +99,11 @@ impl Plan {
             source: Source::Failed(error),
             ..Plan::new(new_run_id())
         })
+    }
+
+    /// A run that polls for good. Each has a new identity: nothing is read again.
+    pub(super) fn of_every(every: Arc<Every>) -> Plan {
+        Plan { source: Source::Every(every), ..Plan::new(new_run_id()) }
     }
 
     fn new(run_id: String) -> Plan {

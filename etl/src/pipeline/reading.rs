@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use super::every::{Means, Sources};
 use super::fleet::Fleet;
 use super::intake::Intake;
 use super::keeper::Keeper;
 use super::plan::Source;
 use super::rows::FileProgress;
 use super::sql::{Connectors, Shared};
-use crate::config::{Extract, Pipeline};
+use crate::config::Pipeline;
 use crate::extract::Extractor;
 use crate::source::SourceError;
 use crate::stop::Stop;
@@ -30,6 +32,8 @@ pub(super) struct Reading {
     pub(super) connectors: Connectors,
     pub(super) run_id: Arc<str>,
     pub(super) keeper: Arc<Keeper>,
+    /// What tells whether records are settled.
+    pub(super) settling: Sources,
 }
 
 impl Reading {
@@ -67,21 +71,26 @@ impl Reading {
                 };
                 Ok(run.read(self.connectors, shared).await)
             }
+            Source::Every(every) => {
+                let Some(extractor) = self.extractor else { return Ok(true) };
+                let (books, stop, sources) = (self.books, self.stop, self.settling);
+                let intake = intake.clone();
+                let lingering = Lingering::start(&intake);
+                let result = every.run(Means { extractor, intake, books, stop, sources }).await;
+                lingering.stop().await;
+                result
+            }
             Source::Fleet { targets, done_before, settled } => {
-                let (Some(extractor), Some(Extract { workers, .. }), Some(csv)) =
+                let (Some(extractor), Some(extract), Some(csv)) =
                     (self.extractor, &pipeline.extract, &pipeline.source.csv)
                 else {
                     return Ok(true);
                 };
                 let (intake, books, stop) = (intake.clone(), self.books, self.stop);
-                let lingering = intake.clone();
+                let lingering = Lingering::start(&intake);
                 let fleet = Fleet { extractor, intake, books, stop, done_before, settled };
-                let (done, is_done) = oneshot::channel();
-                let lingering = tokio::spawn(seal_lingering(lingering, is_done));
-                let result = fleet.run(csv, targets, *workers).await;
-                // Asked, not aborted: it may be holding a sealed batch.
-                drop(done);
-                drop(lingering.await);
+                let result = fleet.run(csv, targets, extract.workers()).await;
+                lingering.stop().await;
                 result.map(|()| true)
             }
         }
@@ -96,6 +105,25 @@ pub(super) fn joined<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(format!("the reading thread ended in a panic: {error}")),
+    }
+}
+
+/// Seals batches of a fleet by time.
+struct Lingering {
+    done: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Lingering {
+    fn start(intake: &Arc<Intake>) -> Lingering {
+        let (done, is_done) = oneshot::channel();
+        Lingering { done, task: tokio::spawn(seal_lingering(intake.clone(), is_done)) }
+    }
+
+    /// Asked, not aborted: it may be holding a sealed batch.
+    async fn stop(self) {
+        drop(self.done);
+        drop(self.task.await);
     }
 }
 

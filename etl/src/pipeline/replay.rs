@@ -138,7 +138,7 @@ impl Replay {
     /// What the display looks at.
     #[must_use]
     pub fn watch(&self) -> RunWatch {
-        RunWatch::new(self.books.clone(), Arc::default(), &self.sinks)
+        RunWatch::new(self.books.clone(), Arc::default(), &self.sinks, None)
     }
 
     /// The dead-letter files that are sent; those that were are gone afterwards.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::every::{Shared, TargetFilter, TargetView};
 use super::rows::FileProgress;
 use crate::load::runtime::{SinkRuntime, SinkView};
 use crate::spool::Usage;
@@ -18,6 +19,8 @@ pub struct RunWatch {
     progress: Arc<FileProgress>,
     views: Vec<SinkView>,
     sinks: Vec<(String, Arc<SinkBooks>, SinkInput)>,
+    /// A fleet that is polled for good.
+    fleet: Option<Arc<Shared>>,
 }
 
 impl RunWatch {
@@ -25,6 +28,7 @@ impl RunWatch {
         books: Arc<Books>,
         progress: Arc<FileProgress>,
         sinks: &[(SinkInput, SinkRuntime)],
+        fleet: Option<Arc<Shared>>,
     ) -> Self {
         let views: Vec<SinkView> = sinks.iter().map(|(_, sink)| sink.view()).collect();
         let sinks = sinks
@@ -32,11 +36,23 @@ impl RunWatch {
             .zip(&views)
             .map(|((input, sink), view)| (view.name().to_owned(), sink.books(), *input))
             .collect();
-        RunWatch { books, progress, views, sinks }
+        RunWatch { books, progress, views, sinks, fleet }
     }
 }
 
 impl RunWatch {
+    /// What people are to be told of a fleet's last cycle, once.
+    #[must_use]
+    pub fn fleet_line(&self) -> Option<String> {
+        self.books.fleet_line()
+    }
+
+    /// Looks at the targets of a fleet that is polled for good; none where there is none.
+    #[must_use]
+    pub fn targets(&self) -> Option<Targets> {
+        self.fleet.clone().map(Targets)
+    }
+
     /// What each sink's spool holds now.
     #[must_use]
     pub fn spools(&self) -> Vec<(String, Usage)> {
@@ -65,6 +81,18 @@ impl Watch for RunWatch {
     fn sinks(&self) -> Vec<SinkHealth> {
         let books = self.books();
         self.views.iter().zip(&books.sinks).map(|(view, sink)| health(view, sink)).collect()
+    }
+}
+
+/// The targets of a fleet at work.
+#[derive(Debug, Clone)]
+pub struct Targets(Arc<Shared>);
+
+impl Targets {
+    /// Those that `filter` asks for, and how many there are in all that it fits.
+    #[must_use]
+    pub fn find(&self, filter: &TargetFilter) -> (Vec<TargetView>, usize) {
+        self.0.targets(filter)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::Loaded;
 use crate::exit::Exit;
 use crate::history::RunRecord;
 use crate::load::targets;
-use crate::pipeline::{DRAIN_PATIENCE, Run, StartError, conclude, drain, not_begun};
+use crate::pipeline::{DRAIN_PATIENCE, Mode, Run, StartError, conclude, drain, not_begun};
 use crate::stop::{Stop, StopHandle, Urgency, stop_signal};
 use crate::telemetry;
 use crate::telemetry::figures::{count, one_line, short_id, span};
@@ -35,6 +35,10 @@ pub(super) async fn run(scheduler: &Arc<Scheduler>, served: &Arc<Served>) {
             if exit == Exit::Internal {
                 scheduler.not_safe();
             }
+            return;
+        }
+        // What has no end is begun again by its worker.
+        if loaded.pipeline.every().is_some() {
             return;
         }
         if served.stopped()
@@ -60,7 +64,9 @@ pub(super) async fn run(scheduler: &Arc<Scheduler>, served: &Arc<Served>) {
 /// One run, from its locks to its line in the history.
 async fn once(scheduler: &Arc<Scheduler>, served: &Arc<Served>, loaded: &Arc<Loaded>) -> Exit {
     let (stop_handle, stop) = stop_signal();
-    let passed_on = PassOn::start(scheduler.stop.clone(), served.clone(), stop_handle.clone());
+    let endless = loaded.pipeline.every().is_some().then(|| loaded.clone());
+    let passed_on =
+        PassOn::start(scheduler.stop.clone(), served.clone(), stop_handle.clone(), endless);
     let (scheduler_too, served_too) = (scheduler.clone(), served.clone());
     let spools = spawn_blocking(move || served_too.spools(scheduler_too.data_dir())).await;
     let run = match prepare(scheduler, loaded, &stop, &stop_handle).await {
@@ -79,6 +85,7 @@ async fn once(scheduler: &Arc<Scheduler>, served: &Arc<Served>, loaded: &Arc<Loa
     let ended = tokio::spawn(run.finish()).await;
     drop(passed_on);
     let told_to_stop = stop.asked() && served.stopped();
+    let renewed = stop.asked() && loaded.pipeline.every().is_some();
     let end = match ended {
         Ok(end) => end,
         Err(error) => {
@@ -89,7 +96,7 @@ async fn once(scheduler: &Arc<Scheduler>, served: &Arc<Served>, loaded: &Arc<Loa
     let (scheduler_too, loaded) = (scheduler.clone(), loaded.clone());
     let concluded = spawn_blocking(move || {
         let settings = &scheduler_too.settings;
-        let ordered = told_to_stop.then_some(telemetry::Stop::Terminated);
+        let ordered = (told_to_stop || renewed).then_some(telemetry::Stop::Terminated);
         let (files, asked) = (RunFiles::default(), (settings.asked)().or(ordered));
         conclude(&loaded.pipeline, &settings.data_dir, end, asked, files, settings.keep_runs)
     });
@@ -120,7 +127,7 @@ async fn prepare(
         let (stop_too, handle) = (stop.clone(), stop_handle.clone());
         let prepared = spawn_blocking(move || {
             let pipeline = loaded.pipeline.clone();
-            Run::prepare(pipeline, scheduler.data_dir(), false, &stop_too, &handle)
+            Run::prepare(pipeline, scheduler.data_dir(), Mode::Served, &stop_too, &handle)
         });
         match prepared.await {
             Ok(Ok(run)) => return Ok(run),
@@ -189,11 +196,30 @@ fn over(scheduler: &Scheduler, served: &Served, result: &RunResult, record: RunR
 struct PassOn(JoinHandle<()>);
 
 impl PassOn {
-    fn start(server: Stop, served: Arc<Served>, run: StopHandle) -> PassOn {
+    /// A run without end, `endless`, ends too when the pipeline's file says something else
+    /// or is gone.
+    fn start(
+        server: Stop,
+        served: Arc<Served>,
+        run: StopHandle,
+        endless: Option<Arc<Loaded>>,
+    ) -> PassOn {
         PassOn(tokio::spawn(async move {
+            let renewed = async {
+                match &endless {
+                    Some(loaded) => served.another_than(loaded).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let ordered = async {
+                tokio::select! {
+                    () = served.told_to_stop() => {}
+                    () = renewed => {}
+                }
+            };
             tokio::select! {
                 () = server.reached(Urgency::Drain) => {}
-                () = served.told_to_stop() => {
+                () = ordered => {
                     tokio::select! {
                         () = drain(&run, DRAIN_PATIENCE) => return,
                         () = server.reached(Urgency::Drain) => {}

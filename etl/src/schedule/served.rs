@@ -16,7 +16,7 @@ use super::totals::{Durations, Totals, progress};
 use crate::config::Loaded;
 use crate::history::RunRecord;
 use crate::load::unix_seconds;
-use crate::pipeline::{REJECTED, RunWatch};
+use crate::pipeline::{REJECTED, RunWatch, Targets};
 use crate::telemetry::{BooksSnapshot, SinkHealth, Watch};
 
 /// One pipeline that is served.
@@ -107,6 +107,9 @@ struct Current {
     dead_before: BTreeMap<String, u64>,
     progress: u64,
     moved: Instant,
+    /// Records delivered, and when there were more of them last, Unix seconds.
+    delivered: u64,
+    delivered_at: Option<u64>,
 }
 
 impl Served {
@@ -192,6 +195,8 @@ impl Served {
             dead_before: dead_before.collect(),
             watch,
             moved: Instant::now(),
+            delivered: 0,
+            delivered_at: None,
         });
     }
 
@@ -217,16 +222,52 @@ impl Served {
         self.lock_spools().forget();
     }
 
-    /// Notes whether the run that is going on has moved.
-    pub(super) fn look(&self) {
+    /// Notes whether the run that is going on has moved; gives what people are to be told
+    /// of it.
+    pub(super) fn look(&self) -> Option<String> {
         let mut inner = self.inner();
-        if let Some(run) = &mut inner.run {
-            let now = progress(&run.watch.books());
-            if now != run.progress {
-                run.progress = now;
-                run.moved = Instant::now();
-            }
+        let run = inner.run.as_mut()?;
+        let books = run.watch.books();
+        let now = progress(&books);
+        if now != run.progress {
+            run.progress = now;
+            run.moved = Instant::now();
         }
+        let delivered = books.sinks.iter().map(|sink| sink.delivered).sum();
+        if delivered > run.delivered {
+            (run.delivered, run.delivered_at) = (delivered, Some(unix_seconds()));
+        }
+        run.watch.fleet_line()
+    }
+
+    /// The targets of a fleet that is polled for good now.
+    #[must_use]
+    pub fn targets(&self) -> Option<Targets> {
+        self.inner().run.as_ref()?.watch.targets()
+    }
+
+    /// How long nothing may move without anything being wrong: between two polls of a
+    /// small fleet, and as long as it has no target.
+    #[must_use]
+    pub fn quiet_for(&self, figures: &Figures) -> Duration {
+        let loaded = self.loaded();
+        let Some(every) = loaded.as_ref().and_then(|loaded| loaded.pipeline.every()) else {
+            return Duration::ZERO;
+        };
+        let fleet = figures.running.as_ref().and_then(|books| books.fleet);
+        match fleet {
+            Some(fleet) if fleet.targets > fleet.demoted => every.interval.0 * 2,
+            Some(fleet) if fleet.targets > 0 => every.interval.0 * 32,
+            _ => Duration::MAX,
+        }
+    }
+
+    /// Waits until the configuration is another than `loaded`.
+    pub(super) async fn another_than(&self, loaded: &Arc<Loaded>) {
+        let other =
+            |now: &Option<Arc<Loaded>>| !now.as_ref().is_some_and(|now| Arc::ptr_eq(now, loaded));
+        // The sender is this very value, so there is always one.
+        drop(self.config.subscribe().wait_for(other).await);
     }
 
     /// Requests of the run that is going on that are in flight.
@@ -285,6 +326,10 @@ fn add_running(figures: &mut Figures, run: &Current) {
         *idle = run.moved.elapsed();
     }
     let now = unix_seconds();
+    if books.fleet.is_some() {
+        // A run that has no end succeeds as long as it delivers.
+        figures.last_success = run.delivered_at.or(figures.last_success);
+    }
     let before = |sink: &str| run.dead_before.get(sink).copied().unwrap_or(0);
     for ((name, usage), sink) in run.watch.spools().into_iter().zip(&books.sinks) {
         let dead = sink.dead_lettered + sink.replay_dead_lettered;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::telemetry::{BooksSnapshot, RequestsSnapshot};
+use crate::telemetry::{BooksSnapshot, FleetSnapshot, RequestsSnapshot};
 
 /// Upper ends of the buckets of run durations, seconds; one more takes the rest.
 pub const RUN_SECONDS: [f64; 10] = [0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
@@ -19,6 +19,8 @@ pub struct Totals {
     pub filtered: u64,
     /// Requests to the source.
     pub requests: RequestsSnapshot,
+    /// Of a fleet that is polled for good.
+    pub fleet: Option<FleetSnapshot>,
     /// Per sink, by its name.
     pub sinks: BTreeMap<String, SinkTotals>,
 }
@@ -51,6 +53,9 @@ impl Totals {
         self.rejected += books.rejected;
         self.filtered += books.filtered;
         self.requests.add(&books.requests);
+        if let Some(fleet) = &books.fleet {
+            self.fleet.get_or_insert_default().add(fleet);
+        }
         for sink in &books.sinks {
             let sum = self.sinks.entry(sink.name.clone()).or_default();
             sum.database = sink.database;

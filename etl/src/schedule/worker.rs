@@ -2,7 +2,7 @@
 //! takes up a new configuration between them, and ends with the server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
@@ -13,9 +13,14 @@ use super::timing::Moment;
 use super::{runner, state};
 use crate::config::{Loaded, Missed, Overlap, Schedule};
 use crate::stop::Urgency;
+use crate::telemetry::figures::span;
 
 /// How often the clock is looked at: somebody may set it.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The first and the longest wait before a run without end that ended begins again.
+const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN_MAX: Duration = Duration::from_secs(300);
 
 struct Worker {
     scheduler: Arc<Scheduler>,
@@ -25,6 +30,10 @@ struct Worker {
     running: Option<JoinHandle<()>>,
     /// A run begins as soon as none is going on.
     queued: bool,
+    /// Its run has no end, and begins again when it has one.
+    endless: bool,
+    /// When a run that ended all the same begins again, and the wait before that.
+    again: Option<(Instant, Duration)>,
 }
 
 /// Serves one pipeline until the server stops or the pipeline is taken out.
@@ -32,8 +41,7 @@ pub(super) async fn work(scheduler: Arc<Scheduler>, served: Arc<Served>) {
     let stop = scheduler.stop.clone();
     let mut changes = served.changes();
     let mut orders = served.orders();
-    let mut worker =
-        Worker { scheduler, served, schedule: None, plan: None, running: None, queued: false };
+    let mut worker = Worker::new(scheduler, served);
     let mut ordered_runs = orders.borrow_and_update().runs;
     match worker.served.loaded() {
         Some(loaded) => worker.configure(&loaded, true),
@@ -62,10 +70,15 @@ pub(super) async fn work(scheduler: Arc<Scheduler>, served: Arc<Served>) {
                 worker.obey(orders.stopped, orders.runs != ordered_runs);
                 ordered_runs = orders.runs;
             }
-            () = ended(&mut worker.running) => worker.running = None,
+            () = ended(&mut worker.running) => {
+                worker.running = None;
+                worker.begin_again_later();
+            }
             () = tokio::time::sleep(wait) => {}
         }
-        worker.served.look();
+        if let Some(line) = worker.served.look() {
+            worker.scheduler.tell(&format!("{}  {line}", worker.served.name));
+        }
     }
     worker.finish_run().await;
 }
@@ -83,10 +96,40 @@ async fn ended(running: &mut Option<JoinHandle<()>>) {
 }
 
 impl Worker {
+    fn new(scheduler: Arc<Scheduler>, served: Arc<Served>) -> Worker {
+        Worker {
+            scheduler,
+            served,
+            schedule: None,
+            plan: None,
+            running: None,
+            queued: false,
+            endless: false,
+            again: None,
+        }
+    }
+
+    /// A run that has no end has ended: it could not begin, or its thread is gone. It
+    /// begins again, later and later as long as that happens.
+    fn begin_again_later(&mut self) {
+        if !self.endless || self.queued || self.served.stopped() {
+            self.again = None;
+            return;
+        }
+        let wait = match self.again {
+            Some((at, wait)) if at.elapsed() < 2 * AGAIN_MAX => (2 * wait).min(AGAIN_MAX),
+            _ => AGAIN,
+        };
+        self.again = Some((Instant::now() + wait, wait));
+        self.scheduler.tell(&format!("{}  begins again in {}", self.served.name, span(wait)));
+    }
+
     /// Plans by a configuration; `first` at the start of the server, which is when runs
     /// can have been missed.
     fn configure(&mut self, loaded: &Loaded, first: bool) {
         let pipeline = &loaded.pipeline;
+        self.endless = pipeline.every().is_some();
+        self.again = None;
         let unchanged = !first && self.schedule == pipeline.schedule && self.plan.is_some();
         if unchanged {
             return;
@@ -119,7 +162,9 @@ impl Worker {
 
     /// Does as it is told: nothing more, or a run now and then by the schedule again.
     fn obey(&mut self, stopped: bool, run: bool) {
-        self.queued = run && !stopped;
+        // A run that has no end is already what is wanted.
+        self.queued = run && !stopped && !(self.endless && self.running.is_some());
+        self.again = None;
         self.pass_over();
         let due = self.plan.as_ref().and_then(Plan::due);
         self.served.note(|figures| {
@@ -187,7 +232,8 @@ impl Worker {
                 Some(_) => self.overlap(),
             }
         }
-        if self.queued && self.running.is_none() {
+        let again = self.again.is_some_and(|(at, _)| at <= Instant::now());
+        if (self.queued || again) && self.running.is_none() {
             self.queued = false;
             self.begin(Duration::ZERO);
         }

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{Requests, RequestsSnapshot};
+use super::{FleetBooks, FleetSnapshot, Requests, RequestsSnapshot};
 use crate::batch::Outcome;
 
 /// Counters of one run, shared by everything that moves records.
@@ -29,6 +29,8 @@ pub struct Books {
     /// Requests to the source.
     pub requests: Requests,
     targets_are: OnceLock<&'static str>,
+    /// Of a fleet that is polled for good.
+    fleet: OnceLock<FleetBooks>,
     first_rejection: Mutex<Option<String>>,
     first_failure: Mutex<Option<String>>,
 }
@@ -126,6 +128,16 @@ impl Books {
         self.targets_are.set(word).ok();
     }
 
+    /// The books of a fleet that is polled for good; with this call it is one.
+    pub fn fleet(&self) -> &FleetBooks {
+        self.fleet.get_or_init(FleetBooks::default)
+    }
+
+    /// What people are to be told of the fleet's last cycle, once.
+    pub fn fleet_line(&self) -> Option<String> {
+        self.fleet.get().and_then(FleetBooks::told)
+    }
+
     /// The counters now. While the run is going on they need not balance.
     #[must_use]
     pub fn snapshot(&self, sinks: &[(String, Arc<SinkBooks>, SinkInput)]) -> BooksSnapshot {
@@ -139,6 +151,7 @@ impl Books {
             targets_in_flight: self.targets_in_flight.load(Relaxed),
             targets_are: self.targets_are.get().copied().unwrap_or_default(),
             requests: self.requests.snapshot(),
+            fleet: self.fleet.get().map(FleetBooks::snapshot),
             first_rejection: kept(&self.first_rejection),
             first_failure: kept(&self.first_failure),
             sinks: sinks
@@ -198,6 +211,8 @@ pub struct BooksSnapshot {
     pub targets_are: &'static str,
     /// Requests to the source.
     pub requests: RequestsSnapshot,
+    /// Of a fleet that is polled for good.
+    pub fleet: Option<FleetSnapshot>,
     /// The first rejected record and why.
     pub first_rejection: Option<String>,
     /// The first failed target and why.

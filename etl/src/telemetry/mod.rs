@@ -11,6 +11,7 @@ pub(crate) mod traces;
 
 mod allocator;
 mod books;
+mod fleet;
 mod meter;
 mod notices;
 mod requests;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use books::{Books, BooksSnapshot, SinkBooks, SinkInput, SinkSnapshot};
 pub use display::Display;
+pub use fleet::{FleetBooks, FleetSnapshot, LAG_SECONDS};
 pub use profile::ProfileFiles;
 pub use requests::{REQUEST_SECONDS, Requests, RequestsSnapshot};
 pub use result::{RunFiles, RunResult, SpoolRemaining, Stop};

@@ -29,6 +29,8 @@ pub enum ManageCommand {
     Schedule(ScheduleArgs),
     /// Remove a pipeline's files, state and spool
     Delete(DeleteArgs),
+    /// How the appliances of a fleet fare that is polled for good
+    Targets(TargetsArgs),
     /// One screen for all: state, runs, records, spool, memory, errors
     Monitor(MonitorArgs),
     /// Units for systemd: print, install, uninstall
@@ -146,6 +148,29 @@ pub struct ProfileArgs {
     /// Where to look.
     #[command(flatten)]
     pub places: Places,
+}
+
+/// Options of `etl targets`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  etl targets edge-cpu --failing\n  \
+    etl targets edge-cpu --json --limit 100000\n\n\
+    Asks the `etl serve` of the data directory. For pipelines with extract.every.")]
+pub struct TargetsArgs {
+    /// The pipeline's name or file.
+    #[arg(value_name = "NAME|PATH")]
+    pub pipeline: String,
+    /// Only those whose last poll failed.
+    #[arg(long)]
+    pub failing: bool,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub limit: u32,
+    /// Where to look.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `etl logs`.

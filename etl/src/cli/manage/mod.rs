@@ -11,6 +11,7 @@ mod orders;
 mod profile;
 mod schedule;
 mod service;
+mod targets;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ pub(super) fn run(command: &ManageCommand) -> Exit {
         ManageCommand::Schedule(args) => schedule::run(args),
         ManageCommand::Delete(args) => delete::run(args),
         ManageCommand::Monitor(args) => monitor::run(args),
+        ManageCommand::Targets(args) => targets::run(args),
         ManageCommand::Service(args) => service::run(args),
     };
     done.unwrap_or_else(|refused| refused)

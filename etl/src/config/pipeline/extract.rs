@@ -3,21 +3,35 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::every::{self, Every};
 use super::http::Tls;
 use super::secret::Secret;
 use super::snmp::SnmpExtract;
 use super::{MIB, seconds};
 use crate::config::units::{Share, Size, Span};
 
+/// Calls in flight at once, unless told otherwise.
+const WORKERS: usize = 1000;
+
 /// How each source record becomes data: one call per record.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{"required": ["simulated"]}, {"required": ["http"]}, {"required": ["snmp"]}]))]
 pub struct Extract {
-    /// Calls in flight at once (default: 1000).
-    #[serde(default = "extract_workers")]
+    /// Polls for good under `etl serve`: each target once in this time, as `60s`, or settings
+    /// with more to say. Stands in the place of `schedule`. Absent: one pass a run.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "every::text_or_settings"
+    )]
+    #[schemars(schema_with = "every::text_or_settings_schema")]
+    pub every: Option<Every>,
+    /// Calls in flight at once (default: 1000; with `every`, under `etl serve`, what the
+    /// limit of open files allows).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub workers: usize,
+    pub workers: Option<usize>,
     /// One deadline per target over connect, retries and body (default: 8s).
     #[serde(default = "extract_timeout")]
     pub timeout: Span,
@@ -40,7 +54,13 @@ impl Extract {
     /// Sockets that it may have open at once.
     pub(super) fn sockets_max(&self) -> usize {
         // All agents of SNMP are asked through one of each address family.
-        if self.snmp.is_some() { 2 } else { self.workers }
+        if self.snmp.is_some() { 2 } else { self.workers() }
+    }
+
+    /// Calls of one pass in flight at once.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.unwrap_or(WORKERS)
     }
 }
 
@@ -105,9 +125,6 @@ pub enum HttpFormat {
     NodeExporter,
 }
 
-fn extract_workers() -> usize {
-    1000
-}
 fn extract_timeout() -> Span {
     seconds(8)
 }

@@ -7,6 +7,7 @@
 mod alerts;
 mod columns;
 mod database;
+mod every;
 mod extract;
 mod files;
 mod http;
@@ -29,6 +30,7 @@ use crate::schedule::Timing;
 pub use alerts::{AlertEmail, AlertWebhook, Alerts, MailEncryption};
 pub use columns::{Column, ColumnType, Columns, Generated};
 pub use database::{DatabaseLoad, Extra, Layout, LedgerSettings, SslMode, WriteMode};
+pub use every::{Every, KeepAlive};
 pub use extract::{Extract, HttpExtract, HttpFormat, Simulated};
 pub use files::{
     FileFormat, FileLoad, ParquetColumn, ParquetCompression, ParquetLoad, ParquetType,
@@ -86,8 +88,8 @@ pub struct Pipeline {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alerts: Option<Alerts>,
     /// With `extract` or `source.rest`: a run that was cut short is resumed this long after
-    /// it was last at work; later all is polled anew (default: the schedule's interval, at
-    /// most a day; without one 10m).
+    /// it was last at work; later all is polled anew (default: the interval of the schedule
+    /// or of `extract.every`, at most a day; without one 10m).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_within: Option<Span>,
     /// Where records come from.
@@ -121,11 +123,19 @@ impl Pipeline {
         if let Some(Span(span)) = self.resume_within {
             return span;
         }
-        let interval = self.timing().and_then(|timing| timing.interval());
+        let every = self.every().map(|every| every.interval.0);
+        let interval = every.or_else(|| self.timing().and_then(|timing| timing.interval()));
         interval.map_or(WITHOUT_INTERVAL, |interval| interval.min(LONGEST))
     }
 
-    /// Sockets that it may have open at once.
+    /// How a fleet is polled for good; none where it is not.
+    #[must_use]
+    pub fn every(&self) -> Option<&Every> {
+        self.extract.as_ref()?.every.as_ref()
+    }
+
+    /// Sockets that it may have open at once. A fleet that is polled for good without
+    /// `workers` takes what there is.
     #[must_use]
     pub fn sockets_max(&self) -> u64 {
         let extract = self.extract.as_ref().map_or(0, Extract::sockets_max);
