@@ -47,7 +47,15 @@ pub use pipeline::{
     Added, AlertEmail, AlertWebhook, Alerts, All, ApiKey, Auth, BasicAuth, BatchLimits,
     BatchSettings, Cast, Column, ColumnType, Columns, Compression, Concat, Concurrency,
     ConnectRetry, Constant, CsvSource, Cursor, CursorClock, DatabaseLoad, Dedupe, DedupeSettings,
-    Every, Extra, Extract, FileFormat, FileLoad, Flatten, Generated, HttpExtract, HttpFormat, HttpLoad, HttpVersion, Incremental, KeepAlive, Layout, LedgerSettings, Load, MailEncryption, Mask, Missed, Named, NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination, ParquetColumn, ParquetCompression, ParquetLoad, ParquetType, ParquetTypeText, Pipeline, RestFormat, RestMethod, RestSource, Retry, RunRetry, S3Settings, Schedule, Secret, Shards, Simulated, SnmpAuth, SnmpAuthProtocol, SnmpCpu, SnmpExtract, SnmpMissing, SnmpPrivacy, SnmpPrivacyProtocol, SnmpTable, SnmpUser, SnmpVersion, Source, SpoolMode, SpoolSettings, SqlFields, SqlKind, SqlSource, SqlTable, SslMode, Step, Timestamp, TimestampFrom, Tls, Trim, WriteMode,
+    Every, Extra, Extract, FileFormat, FileLoad, Flatten, Generated, HttpExtract, HttpFormat,
+    HttpLoad, HttpVersion, Incremental, KeepAlive, Layout, LedgerSettings, Load, MailEncryption,
+    Mask, Missed, Named, NextPage, Oauth2, Offsets, Overlap, PageNumbers, Pagination,
+    ParquetColumn, ParquetCompression, ParquetLoad, ParquetType, ParquetTypeText, Pipeline,
+    RestFormat, RestMethod, RestSource, Retry, RunRetry, S3Settings, Schedule, Secret, Shards,
+    Simulated, SnmpAuth, SnmpAuthProtocol, SnmpCpu, SnmpExtract, SnmpMissing, SnmpPrivacy,
+    SnmpPrivacyProtocol, SnmpTable, SnmpUser, SnmpVersion, Source, SpoolMode, SpoolSettings,
+    SqlFields, SqlKind, SqlSource, SqlTable, SslMode, Step, Timestamp, TimestampFrom, Tls, Trim,
+    WriteMode,
 };
 pub use schema::{UnknownSection, pipeline_schema, section_schema};
 pub(crate) use shards::{Shard, ShardPlace};

@@ -97,11 +97,16 @@ impl SendError {
         SendError { kind, connecting, source }
     }
 
-    /// `error` was met before there was a connection.
-    pub(super) fn connecting(error: impl Error + Send + Sync + 'static) -> SendError {
-        let kind = deepest_kind(&error);
-        let kind = kind.unwrap_or_else(|| SendErrorKind::Other(deepest_text(&error)));
-        SendError { kind, connecting: true, source: error.into() }
+    /// There was no connection; why not is in `source`.
+    pub(super) fn connecting(source: impl Into<Box<dyn Error + Send + Sync>>) -> SendError {
+        let source = source.into();
+        SendError { kind: stream_kind(&*source), connecting: true, source }
+    }
+
+    /// A new connection was closed before it was asked anything.
+    pub(super) fn closed() -> SendError {
+        let source = io::Error::from(io::ErrorKind::UnexpectedEof).into();
+        SendError { kind: SendErrorKind::Closed, connecting: false, source }
     }
 
     /// What happened.
@@ -147,19 +152,6 @@ impl From<hyper_util::client::legacy::Error> for SendError {
 impl From<hyper::Error> for SendError {
     fn from(error: hyper::Error) -> Self {
         SendError { kind: stream_kind(&error), connecting: false, source: error.into() }
-    }
-}
-
-impl SendError {
-    /// There was no connection; why not is in `source`.
-    pub(super) fn connecting(source: Box<dyn Error + Send + Sync>) -> SendError {
-        SendError { kind: stream_kind(&*source), connecting: true, source }
-    }
-
-    /// A new connection was closed before it was asked anything.
-    pub(super) fn closed() -> SendError {
-        let source = io::Error::from(io::ErrorKind::UnexpectedEof).into();
-        SendError { kind: SendErrorKind::Closed, connecting: false, source }
     }
 }
 
