@@ -55,7 +55,7 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
         measured.push(load(BESIDE, etl, directory, rows, port, rows)?);
     }
     let task = format!("{rows} new rows, as many replayed, 200 a batch, {runs} runs each");
-    Ok(Report::new("beside-replay", task, rows, measured, judge))
+    Ok(Report::new("beside-replay", task, measured, judge))
 }
 
 fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
