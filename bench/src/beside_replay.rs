@@ -59,7 +59,7 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
         measured.push(load(BESIDE, etl, directory, rows, port, waiting)?);
     }
     let task = format!("{rows} new rows, {waiting} replayed, 200 a batch, {runs} runs each");
-    Ok(Report::new("beside-replay", task, rows, measured, judge))
+    Ok(Report::new("beside-replay", task, measured, judge))
 }
 
 fn judge(medians: &Medians<'_>) -> Vec<Verdict> {
