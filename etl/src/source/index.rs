@@ -158,7 +158,7 @@ impl Index {
                 let bit = rest.trailing_zeros();
                 let number = (numbers >> (bit & 63)) as u32 & 1;
                 let text = (texts >> (bit & 63)) as u32 & 1;
-                *end = End(base + bit | number << 31 | text << 30);
+                *end = End((base + bit) | (number << 31) | (text << 30));
                 rest &= rest.wrapping_sub(1);
             }
             put += ENDS;
