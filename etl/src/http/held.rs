@@ -146,7 +146,7 @@ impl HeldClient {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_BYTES_MAX);
         let shaken = builder.handshake(stream).await;
-        let (sender, connection) = shaken.map_err(|error| SendError::connecting(error))?;
+        let (sender, connection) = shaken.map_err(SendError::connecting)?;
         Ok(Box::new(Held { sender, connection }))
     }
 
