@@ -9,7 +9,7 @@ use bytes::Bytes;
 const KEPT_MAX: usize = 48;
 const BYTES_MAX: usize = 128 << 10;
 
-static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+pub(super) static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// A buffer with what a former batch has left in it, of no meaning: what is written over
 /// need not be cleared.

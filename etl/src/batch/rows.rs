@@ -15,9 +15,18 @@ pub struct Rows {
     buffer: Vec<u8>,
     /// For each row the offset just past its last byte, that is of its newline.
     ends: Vec<u32>,
+    /// Takes no buffer that a batch has left.
+    few: bool,
 }
 
 impl Rows {
+    /// For the rows of one target: their buffer is their own, and the large ones are left
+    /// to batches.
+    #[must_use]
+    pub fn few() -> Rows {
+        Rows { few: true, ..Rows::default() }
+    }
+
     /// The largest buffer, so that row ends fit in 32 bits.
     pub const BYTES_MAX: usize = u32::MAX as usize - 1;
 
@@ -50,7 +59,7 @@ impl Rows {
     /// Appends one row that `encode` writes at the end of the buffer.
     pub fn push_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.buffer.is_empty() {
-            if self.buffer.capacity() == 0 {
+            if self.buffer.capacity() == 0 && !self.few {
                 self.buffer = empty();
             }
             self.buffer.push(b'[');
@@ -144,7 +153,8 @@ pub(super) fn row_slices<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::Rows;
+    use super::super::buffers::KEPT;
+    use super::{Rows, keep};
 
     #[test]
     fn sealing_gives_a_json_array_and_keeps_row_boundaries() {
@@ -157,6 +167,17 @@ mod tests {
         assert_eq!(*ends, [8, 16]);
         assert!(rows.is_empty());
         assert_eq!(&rows.seal().0[..], b"[]");
+    }
+
+    #[test]
+    fn few_rows_take_no_buffer_of_a_batch() {
+        // Other tests use the same buffers: this one is told by its size.
+        let odd = 23_456;
+        let there = || KEPT.lock().is_ok_and(|kept| kept.iter().any(|it| it.capacity() == odd));
+        keep(Vec::with_capacity(odd));
+        let mut rows = Rows::few();
+        rows.push(b"1");
+        assert!(rows.buffer.capacity() < odd && there());
     }
 
     #[test]

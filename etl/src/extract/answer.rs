@@ -37,7 +37,7 @@ pub(super) fn rows(
     let whole: &RawValue = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     check(whole.get()).map_err(|error| not_json(&error))?;
     let found = at(whole, pointer.unwrap_or_default()).ok_or_else(|| nothing_at(pointer))?;
-    let mut rows = Rows::default();
+    let mut rows = Rows::few();
     match found.get().as_bytes().first() {
         Some(b'{') => push_merged(source, found.get().as_bytes(), now, &mut rows)?,
         Some(b'[') => {

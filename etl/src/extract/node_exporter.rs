@@ -33,7 +33,7 @@ pub(super) struct NodeExporter {
 #[derive(Debug)]
 struct Sample {
     taken: Instant,
-    cpus: Vec<CpuSeconds>,
+    cpus: Box<[CpuSeconds]>,
 }
 
 impl NodeExporter {
@@ -55,7 +55,7 @@ impl NodeExporter {
         let url = self.get.url(&fields)?;
         let key = url.to_string();
         let cpus = self.poll(&url, &key, progress).await?;
-        let mut rows = Rows::default();
+        let mut rows = Rows::few();
         let now = unix_seconds();
         for cpu in &cpus {
             push_merged(&fields, &row(cpu, now), now, &mut rows)?;
@@ -92,7 +92,8 @@ impl NodeExporter {
     async fn sample(&self, url: &Uri, progress: &Progress) -> Result<Sample, ExtractError> {
         let text = self.get.body(url, progress).await?;
         let cpus = cpu_seconds(&text).map_err(ExtractError::Answer)?;
-        Ok(Sample { taken: Instant::now(), cpus })
+        // Kept for every target: no room for more.
+        Ok(Sample { taken: Instant::now(), cpus: cpus.into() })
     }
 
     fn incomparable(&self, why: Incomparable) -> String {

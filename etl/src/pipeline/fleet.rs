@@ -126,7 +126,7 @@ impl Fleet {
 
     /// Polls targets until there are no more or the run should end.
     async fn poll_targets(self, queue: Receiver<Target>) {
-        let (mut rows, mut workspace) = (Rows::default(), Workspace::default());
+        let (mut rows, mut workspace) = (Rows::few(), Workspace::default());
         while let Ok(target) = queue.recv().await {
             if self.stop.asked() {
                 break;

@@ -149,7 +149,7 @@ impl Snmp {
         let fields = target.fields()?;
         let agent = self.agent(&fields, progress).await?;
         let singles = self.singles(agent, progress).await?;
-        let mut rows = Rows::default();
+        let mut rows = Rows::few();
         let mut push = |more: &[u8]| {
             let separator: &[u8] = if singles.is_empty() || more.is_empty() { b"" } else { b"," };
             let answer = [b"{", &singles[..], separator, more, b"}"].concat();

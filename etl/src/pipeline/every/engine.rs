@@ -249,7 +249,7 @@ impl Flight {
         if self.polling.quitting.load(Relaxed) {
             return;
         }
-        let mut rows = Rows::default();
+        let mut rows = Rows::few();
         let asked = Instant::now();
         let polled = tokio::select! {
             polled = engine.extractor.extract(&target, &mut rows) => polled,
