@@ -7,14 +7,16 @@ mod support;
 use std::fs;
 use std::io::Read;
 use std::process::Child;
+use std::time::Duration;
 
 use mock_load_api_server::Faults;
 use rustix::process::Signal;
 use support::serving::Serving;
 use support::{Bench, Ran, files_of, mock, signal, wait_until};
 
-/// More rows than are loaded while these tests last.
+/// More rows than are loaded while these tests last, from an API that takes its time.
 const ROWS: usize = 1_000_000;
+const DELAY: Duration = Duration::from_millis(100);
 
 fn bench(url: &str) -> Bench {
     let bench = Bench::new();
@@ -36,7 +38,7 @@ fn output(child: Child) -> Ran {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_by_hand_is_profiled_once_at_a_time_and_goes_on() {
-    let server = mock(Faults::default()).await;
+    let server = mock(Faults { delay: DELAY, ..Faults::default() }).await;
     let bench = bench(&server.url());
     let mut run = bench.start(&[]);
     wait_until("records arrive", || server.stats().records > 0);
@@ -74,7 +76,7 @@ async fn a_run_by_hand_is_profiled_once_at_a_time_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_profiled_over_its_socket() {
-    let server = mock(Faults::default()).await;
+    let server = mock(Faults { delay: DELAY, ..Faults::default() }).await;
     let bench = bench(&server.url());
     let serving = Serving::start(&bench, "p.yaml", &[]);
     serving.until("records arrive", |_| server.stats().records > 0);
