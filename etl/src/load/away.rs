@@ -51,15 +51,20 @@ impl Parts {
             let taken = parts.disk.run(move |spool| too.take_all_away(spool)).await;
             if let Err(error) = taken {
                 error!(sink = parts.name, %error, "could not remove delivered spool files");
+                // Their passes must not wait for ever; the files stay, and the next run
+                // sends them again under the same keys.
+                drop(parts.take_delivered());
             }
         };
         tokio::spawn(all.in_current_span());
     }
 
+    fn take_delivered(&self) -> Vec<Delivered> {
+        std::mem::take(&mut *self.delivered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn take_all_away(&self, spool: &Spool) {
-        let all =
-            std::mem::take(&mut *self.delivered.lock().unwrap_or_else(PoisonError::into_inner));
-        for Delivered { file, held, done } in all {
+        for Delivered { file, held, done } in self.take_delivered() {
             if let Err(error) = spool.remove(file) {
                 // The file stays, and the next run sends it again under the same key.
                 error!(sink = self.name, %error, "could not remove a delivered spool file");

@@ -54,44 +54,48 @@ impl Parts {
             begins
         };
         if begins {
+            let writing = Writing { parts: self.clone(), over: false };
             let parts = self.clone();
-            let write = async move {
-                let too = parts.clone();
-                parts.disk.run(move |spool| Writing(&too).all(spool)).await
-            };
+            let write = async move { parts.disk.run(move |spool| writing.all(spool)).await };
             tokio::spawn(write.in_current_span());
         }
         self.noted(result.await.map_err(|_| super::disk::gone()))
     }
 }
 
-/// A thread at work.
-struct Writing<'a>(&'a Parts);
+/// A thread at work, or on its way to be.
+struct Writing {
+    parts: Arc<Parts>,
+    /// Whether it has left nothing to be written.
+    over: bool,
+}
 
-impl Writing<'_> {
-    fn all(&self, spool: &Spool) {
+impl Writing {
+    fn all(mut self, spool: &Spool) {
         while let Some(group) = self.next_group() {
             write(spool, group);
         }
     }
 
     /// What is to be written together; with `None` this is no thread at work any more.
-    fn next_group(&self) -> Option<Vec<Waiting>> {
-        let mut writes = self.0.writes.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next_group(&mut self) -> Option<Vec<Waiting>> {
+        let mut writes = self.parts.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let count = writes.waiting.len().min(GROUP_MAX);
         if count == 0 {
             writes.threads -= 1;
+            self.over = true;
             return None;
         }
         Some(writes.waiting.drain(..count).collect())
     }
 }
 
-impl Drop for Writing<'_> {
-    /// After a panic nobody must wait for this thread: who waits is told that it is gone.
+impl Drop for Writing {
+    /// After a panic, or when there is no disk thread left to begin on, nobody must wait
+    /// for this one: who waits is told that it is gone.
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut writes = self.0.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.over {
+            let mut writes = self.parts.writes.lock().unwrap_or_else(PoisonError::into_inner);
             writes.threads -= 1;
             writes.waiting.clear();
         }
