@@ -95,6 +95,17 @@ impl Rows {
         }
     }
 
+    /// Appends the rows of another.
+    pub fn append(&mut self, more: Rows) {
+        if self.few && self.buffer.capacity() == 0 {
+            *self = more;
+            return;
+        }
+        for row in more.iter() {
+            self.push(row);
+        }
+    }
+
     /// Takes the last row back.
     pub fn pop(&mut self) {
         self.ends.pop();

@@ -201,11 +201,11 @@ async fn extraction(pipeline: &Pipeline, first_row: Option<Vec<u8>>) -> Finding 
     match extractor.extract(&target, &mut rows).await {
         Ok(()) => {
             let records = counted(rows.len() as u64, "record");
-            ok("extract", format!("{} answered with {records}", target.label))
+            ok("extract", format!("{} answered with {records}", target.label()))
         }
         Err(error) => fail(
             "extract",
-            format!("{}: {error}", target.label),
+            format!("{}: {error}", target.label()),
             Some(error.remedy().unwrap_or(match extractor.address_key() {
                 "extract.snmp.host" => {
                     "tried the first appliance only; check host, port, community or user, and that \

@@ -2,7 +2,9 @@
 //! fields. Everything foreign is checked here once – syntax, depth, strings, numbers
 //! – so that no later step and no sink can stumble over a row.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::io::Write;
 
 use serde_json::value::RawValue;
 
@@ -10,7 +12,7 @@ use super::error::{ExtractError, ExtractorError};
 use super::target::Fields;
 use crate::batch::Rows;
 use crate::http::printable;
-use crate::source::fields::all;
+use crate::source::fields::{Value, all};
 use crate::source::json::push_string;
 use crate::source::raw::{at, check, push_one_line};
 
@@ -68,27 +70,87 @@ pub(super) fn push_merged(
     rows: &mut Rows,
 ) -> Result<(), ExtractError> {
     let answer = all(answer).map_err(|error| not_json(&error))?;
-    // Each name once, with the last value, as most readers take it; the answer's first.
-    let mut seen: HashSet<&str> = HashSet::with_capacity(answer.len() + source.len());
-    let kept_answer: Vec<_> = answer.iter().rev().filter(|(name, _)| seen.insert(name)).collect();
-    let kept_source: Vec<_> = source.iter().rev().filter(|(name, _)| seen.insert(name)).collect();
-    let in_order = kept_source.into_iter().rev().chain(kept_answer.into_iter().rev());
+    let mut names = Names::default();
+    let kept_answer = names.last_of_each(&answer);
+    let kept_source = names.last_of_each(source);
     rows.push_with(|out| {
-        let mut separator = b'{';
-        for (name, value) in in_order {
-            out.push(separator);
-            separator = b',';
-            push_string(out, name);
-            out.push(b':');
-            push_one_line(out, value.0.as_bytes());
-        }
-        if !seen.contains(TIMESTAMP) {
-            out.push(separator);
-            out.extend_from_slice(format!("\"{TIMESTAMP}\":{now}").as_bytes());
+        push_fields(out, kept_source.into_iter().chain(kept_answer));
+        if names.insert(TIMESTAMP) {
+            separate(out);
+            // Writing to memory cannot fail.
+            write!(out, "\"{TIMESTAMP}\":{now}").ok();
         }
         out.push(b'}');
     });
     Ok(())
+}
+
+/// A field as it stands in its row.
+type Field<'a> = (Cow<'a, str>, Value<'a>);
+
+/// The fields of a source that stand before those of an answer, whose names are `names`.
+pub(super) fn before_answer<'f, 'a>(
+    source: &'f Fields<'a>,
+    names: impl Iterator<Item = &'f str>,
+) -> Vec<&'f Field<'a>> {
+    let mut seen = Names::default();
+    for name in names {
+        seen.insert(name);
+    }
+    seen.last_of_each(source)
+}
+
+/// Begins an object with these fields.
+pub(super) fn push_fields<'f, 'a: 'f>(
+    out: &mut Vec<u8>,
+    fields: impl IntoIterator<Item = &'f Field<'a>>,
+) {
+    out.push(b'{');
+    for (name, value) in fields {
+        separate(out);
+        push_string(out, name);
+        out.push(b':');
+        push_one_line(out, value.0.as_bytes());
+    }
+}
+
+/// A comma, but before the first field.
+pub(super) fn separate(out: &mut Vec<u8>) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+}
+
+/// Names that have been there; the first few, which are mostly all, cost no hash.
+#[derive(Debug, Default)]
+struct Names<'a> {
+    few: Vec<&'a str>,
+    many: HashSet<&'a str>,
+}
+
+impl<'f> Names<'f> {
+    const FEW: usize = 16;
+
+    /// Whether it was not there.
+    fn insert(&mut self, name: &'f str) -> bool {
+        if self.few.contains(&name) {
+            return false;
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push(name);
+            return true;
+        }
+        self.many.insert(name)
+    }
+
+    /// The fields of names that were not there, in order: each name once, with the last
+    /// value, as most readers take it.
+    fn last_of_each<'a>(&mut self, fields: &'f [Field<'a>]) -> Vec<&'f Field<'a>> {
+        let mut kept = Vec::with_capacity(fields.len());
+        kept.extend(fields.iter().rev().filter(|(name, _)| self.insert(name)));
+        kept.reverse();
+        kept
+    }
 }
 
 fn not_json(error: &serde_json::Error) -> ExtractError {

@@ -5,6 +5,7 @@
 //! counts waiting for disks as in `top`; `piowait` and `psteal` are columns of their
 //! own, so that all seven add up to 100.
 
+use std::io::Write;
 use std::time::Duration;
 
 use super::exposition::{CpuSeconds, Mode, Seconds};
@@ -91,7 +92,8 @@ pub(super) fn percentages(passed: &Seconds) -> Option<[f64; 7]> {
 /// Appends the columns, each behind a comma, to a record that is being written.
 pub(super) fn push_percentages(row: &mut Vec<u8>, percent: [f64; 7]) {
     for ((column, _), percent) in COLUMNS.iter().zip(percent) {
-        row.extend_from_slice(format!(",\"{column}\":\"{percent:.2}\"").as_bytes());
+        // Writing to memory cannot fail.
+        write!(row, ",\"{column}\":\"{percent:.2}\"").ok();
     }
 }
 

@@ -2,6 +2,8 @@
 //! is skipped by one search over the bytes; a line of this metric that cannot be read
 //! is an error, because a percentage without it would be wrong.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
 
 use crate::http::printable;
@@ -36,7 +38,8 @@ pub(super) struct CpuSeconds {
 
 /// The counters of every CPU, in the order of their numbers.
 pub(super) fn cpu_seconds(text: &[u8]) -> Result<Vec<CpuSeconds>, String> {
-    let mut cpus: Vec<(CpuSeconds, u8)> = Vec::new();
+    // Of each CPU the modes that were there, as bits.
+    let (mut cpus, mut modes): (Vec<CpuSeconds>, Vec<u8>) = (Vec::new(), Vec::new());
     for at in memmem::find_iter(text, METRIC) {
         let Some(line) = sample_line(text, at) else { continue };
         let Some(sample) = Sample::parse(line).map_err(|problem| {
@@ -47,36 +50,34 @@ pub(super) fn cpu_seconds(text: &[u8]) -> Result<Vec<CpuSeconds>, String> {
             continue;
         };
         // A CPU's modes stand together, so that the last one is nearly always right.
-        let known = cpus.iter().rposition(|(cpu, _)| *cpu.cpu == *sample.cpu);
+        let known = cpus.iter().rposition(|cpu| *cpu.cpu == *sample.cpu);
         let known = match known {
             Some(known) => known,
             None if cpus.len() == CPUS_MAX => {
                 return Err(format!("more than {CPUS_MAX} CPUs in the answer"));
             }
             None => {
-                cpus.push((CpuSeconds { cpu: sample.cpu.into(), seconds: [0.0; 8] }, 0));
+                cpus.push(CpuSeconds { cpu: sample.cpu.into(), seconds: [0.0; 8] });
+                modes.push(0);
                 cpus.len() - 1
             }
         };
-        let (cpu, modes) = &mut cpus[known];
-        cpu.seconds[sample.mode as usize] = sample.seconds;
-        *modes |= 1 << sample.mode as u8;
+        cpus[known].seconds[sample.mode as usize] = sample.seconds;
+        modes[known] |= 1 << sample.mode as u8;
     }
     if cpus.is_empty() {
         return Err("no node_cpu_seconds_total in the answer".to_owned());
     }
-    let mut complete = Vec::with_capacity(cpus.len());
-    for (cpu, modes) in cpus {
+    for (cpu, modes) in cpus.iter().zip(modes) {
         for (mode, name) in [(Mode::Idle, "idle"), (Mode::User, "user"), (Mode::System, "system")] {
             if modes & (1 << mode as u8) == 0 {
                 let cpu = printable(cpu.cpu.as_bytes(), 20);
                 return Err(format!("cpu {cpu} has no mode {name} in the answer"));
             }
         }
-        complete.push(cpu);
     }
-    complete.sort_by(|a, b| (a.cpu.len(), &a.cpu).cmp(&(b.cpu.len(), &b.cpu)));
-    Ok(complete)
+    cpus.sort_by(|a, b| (a.cpu.len(), &a.cpu).cmp(&(b.cpu.len(), &b.cpu)));
+    Ok(cpus)
 }
 
 /// What follows the metric's name and `{` if a line begins at `at` with both, up to
@@ -92,15 +93,15 @@ fn sample_line(text: &[u8], at: usize) -> Option<&[u8]> {
 }
 
 #[derive(Debug)]
-struct Sample {
-    cpu: String,
+struct Sample<'a> {
+    cpu: Cow<'a, str>,
     mode: Mode,
     seconds: f64,
 }
 
-impl Sample {
+impl<'a> Sample<'a> {
     /// Reads `cpu="0",mode="idle"} 123.45`; `None` for a mode that is of no interest.
-    fn parse(line: &[u8]) -> Result<Option<Sample>, &'static str> {
+    fn parse(line: &'a [u8]) -> Result<Option<Sample<'a>>, &'static str> {
         let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
         let (mut cpu, mut mode, mut rest) = (None, None, line.trim_start());
         let value = loop {
@@ -123,7 +124,7 @@ impl Sample {
         if !seconds.is_finite() || seconds < 0.0 {
             return Err("the value is not a number of seconds");
         }
-        let mode = match mode.ok_or("no label mode")?.as_str() {
+        let mode = match &*mode.ok_or("no label mode")? {
             "idle" => Mode::Idle,
             "nice" => Mode::Nice,
             "user" => Mode::User,
@@ -140,12 +141,18 @@ impl Sample {
 }
 
 /// The text of a leading `"…"` with its escapes resolved, and what follows it.
-fn quoted(text: &str) -> Result<(String, &str), &'static str> {
-    let mut chars = text.strip_prefix('"').ok_or("a label's value has no quotes")?.char_indices();
+fn quoted(text: &str) -> Result<(Cow<'_, str>, &str), &'static str> {
+    let inside = text.strip_prefix('"').ok_or("a label's value has no quotes")?;
+    if let Some(end) = memchr::memchr2(b'"', b'\\', inside.as_bytes())
+        && inside.as_bytes()[end] == b'"'
+    {
+        return Ok((inside[..end].into(), &inside[end + 1..]));
+    }
+    let mut chars = inside.char_indices();
     let mut value = String::new();
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' => return Ok((value, &text[at + 2..])),
+            '"' => return Ok((value.into(), &inside[at + 1..])),
             '\\' => match chars.next().ok_or("a label's value does not end")?.1 {
                 'n' => value.push('\n'),
                 other => value.push(other),

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Request, StatusCode, Uri};
@@ -13,7 +12,9 @@ use super::progress::{Phase, Progress};
 use super::target::Fields;
 use super::template::UrlTemplate;
 use crate::config::{Extract, HttpExtract, HttpFormat, HttpVersion};
-use crate::http::{ClientOptions, HttpClient, LeanClient, Stage, printable, read_body};
+use crate::http::{
+    ClientOptions, HttpClient, LeanClient, Stage, Wanted, WholeBody, printable, read_body,
+};
 
 const AGENT: &str = concat!("etl/", env!("CARGO_PKG_VERSION"));
 /// The longest wait before the second attempt; doubles up to [`WAIT_MAX`]. Short,
@@ -108,7 +109,11 @@ impl HttpGet {
     }
 
     /// The body of a 200, after as many attempts as it takes and are allowed.
-    pub(super) async fn body(&self, url: &Uri, progress: &Progress) -> Result<Bytes, ExtractError> {
+    pub(super) async fn body(
+        &self,
+        url: &Uri,
+        progress: &Progress,
+    ) -> Result<WholeBody, ExtractError> {
         let mut attempt = 1;
         loop {
             match self.once(url, progress).await {
@@ -125,7 +130,7 @@ impl HttpGet {
         }
     }
 
-    async fn once(&self, url: &Uri, progress: &Progress) -> Result<Bytes, ExtractError> {
+    async fn once(&self, url: &Uri, progress: &Progress) -> Result<WholeBody, ExtractError> {
         match &self.client {
             Client::Plain(client) => self.once_plain(client, url, progress).await,
             // Apart, so that a plain poll that waits is no larger for it.
@@ -138,7 +143,7 @@ impl HttpGet {
         client: &LeanClient,
         url: &Uri,
         progress: &Progress,
-    ) -> Result<Bytes, ExtractError> {
+    ) -> Result<WholeBody, ExtractError> {
         let stage = |stage: Stage| {
             progress.enter(match stage {
                 Stage::Connecting => Phase::Connecting,
@@ -146,7 +151,8 @@ impl HttpGet {
                 Stage::Reading => Phase::Reading,
             });
         };
-        let answer = client.get(url, &self.headers, self.body_max, &stage).await?;
+        let wanted = Wanted { url, headers: &self.headers, cap: self.body_max, stage: &stage };
+        let answer = client.get(&wanted).await?;
         if answer.status != StatusCode::OK {
             return Err(status_error(answer.status, answer.location.as_deref()));
         }
@@ -158,7 +164,7 @@ impl HttpGet {
         client: &HttpClient,
         url: &Uri,
         progress: &Progress,
-    ) -> Result<Bytes, ExtractError> {
+    ) -> Result<WholeBody, ExtractError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = url.clone();
         for (name, value) in &self.headers {
@@ -171,7 +177,7 @@ impl HttpGet {
             return Err(status_error(answer.status(), location));
         }
         progress.enter(Phase::Reading);
-        Ok(read_body(answer.into_body(), self.body_max).await?)
+        Ok(read_body(answer.into_body(), self.body_max).await?.into())
     }
 }
 

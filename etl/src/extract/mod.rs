@@ -9,9 +9,11 @@ mod error;
 mod exposition;
 mod http;
 mod node_exporter;
+mod packed;
 mod place;
 mod progress;
 mod samples;
+mod shelf;
 mod simulated;
 mod snmp;
 mod target;
@@ -154,10 +156,12 @@ impl Extractor {
             match &self.kind {
                 Kind::Simulated(simulated) => simulated.rows(target).await,
                 Kind::NodeExporter(exporter) => exporter.rows(target, &progress).await,
-                Kind::Snmp(snmp) => snmp.rows(target, &progress).await,
+                // Apart, so that a poll over HTTP is no larger for it.
+                Kind::Snmp(snmp) => Box::pin(snmp.rows(target, &progress)).await,
                 Kind::Json { get, records } => {
+                    let url = get.url(&target.fields()?)?;
+                    let body = get.body(&url, &progress).await?;
                     let fields = target.fields()?;
-                    let body = get.body(&get.url(&fields)?, &progress).await?;
                     answer::rows(&fields, &body, records.as_deref(), unix_seconds())
                 }
             }
@@ -166,9 +170,7 @@ impl Extractor {
             Ok(answered) => answered?,
             Err(_) => return Err(progress.timed_out(self.timeout)),
         };
-        for row in answered.iter() {
-            rows.push(row);
-        }
+        rows.append(answered);
         Ok(())
     }
 }

@@ -2,43 +2,51 @@
 //! those of the last one. A first poll, or one after a restart, takes a second sample
 //! a little later.
 
-use std::sync::Arc;
+use std::io::Write;
 use std::time::Duration;
 
 use hyper::Uri;
 use tokio::time::Instant;
 
-use super::answer::push_merged;
-use super::cpu::{CpuShares, Incomparable, push_percentages, shares};
+use super::answer::{before_answer, push_fields, separate};
+use super::cpu::{COLUMNS, CpuShares, Incomparable, push_percentages, shares};
 use super::error::ExtractError;
 use super::exposition::{CpuSeconds, cpu_seconds};
 use super::http::HttpGet;
+use super::packed::PackedSamples;
 use super::progress::{Phase, Progress};
-use super::samples::Samples;
+use super::samples::Key;
 use super::target::Target;
 use super::unix_seconds;
 use crate::batch::Rows;
 use crate::config::Span;
 use crate::source::json::push_string;
 
+/// The names of what an exporter's answer adds to the source's fields, beside [`COLUMNS`].
+const CPU_NUMBER: &str = "cpu_number";
+const TIMESTAMP: &str = "timestamp";
+
 /// Polls node_exporters.
 #[derive(Debug)]
 pub(super) struct NodeExporter {
     get: HttpGet,
     interval: Duration,
+    /// What times of samples are counted from.
+    began: Instant,
     /// By URL.
-    last: Samples<Sample>,
+    last: PackedSamples,
 }
 
 #[derive(Debug)]
 struct Sample {
-    taken: Instant,
-    cpus: Box<[CpuSeconds]>,
+    /// After the beginning.
+    taken: Duration,
+    cpus: Vec<CpuSeconds>,
 }
 
 impl NodeExporter {
     pub(super) fn new(get: HttpGet, interval: Duration) -> Self {
-        NodeExporter { get, interval, last: Samples::default() }
+        NodeExporter { get, interval, began: Instant::now(), last: PackedSamples::default() }
     }
 
     pub(super) fn get(&self) -> &HttpGet {
@@ -51,49 +59,47 @@ impl NodeExporter {
         target: &Target,
         progress: &Progress,
     ) -> Result<Rows, ExtractError> {
-        let fields = target.fields()?;
-        let url = self.get.url(&fields)?;
-        let key = url.to_string();
-        let cpus = self.poll(&url, &key, progress).await?;
+        let url = self.get.url(&target.fields()?)?;
+        let cpus = self.poll(&url, progress).await?;
+        let (fields, now) = (target.fields()?, unix_seconds());
+        let columns = COLUMNS.iter().map(|(name, _)| *name);
+        let before = before_answer(&fields, columns.chain([CPU_NUMBER, TIMESTAMP]));
         let mut rows = Rows::few();
-        let now = unix_seconds();
         for cpu in &cpus {
-            push_merged(&fields, &row(cpu, now), now, &mut rows)?;
+            rows.push_with(|out| {
+                push_fields(out, before.iter().copied());
+                push_answer(out, cpu, now);
+            });
         }
         Ok(rows)
     }
 
-    async fn poll(
-        &self,
-        url: &Uri,
-        key: &str,
-        progress: &Progress,
-    ) -> Result<Vec<CpuShares>, ExtractError> {
+    async fn poll(&self, url: &Uri, progress: &Progress) -> Result<Vec<CpuShares>, ExtractError> {
         let first = self.sample(url, progress).await?;
-        if let Some(last) = self.last.last(key) {
-            let elapsed = first.taken - last.taken;
+        let key = key(url);
+        if let Some((taken, last)) = self.last.last(key) {
+            let elapsed = first.taken.saturating_sub(taken);
             // Closer samples would say little: the counters move in hundredths of a second.
             if elapsed * 2 >= self.interval
-                && let Ok(cpus) = shares(&last.cpus, &first.cpus, elapsed)
+                && let Ok(cpus) = shares(&last, &first.cpus, elapsed)
             {
-                self.last.keep(key, Arc::new(first));
+                self.last.keep(key, first.taken, &first.cpus);
                 return Ok(cpus);
             }
         }
         progress.enter(Phase::BetweenSamples);
         tokio::time::sleep(self.interval).await;
         let second = self.sample(url, progress).await?;
-        let elapsed = second.taken - first.taken;
+        let elapsed = second.taken.saturating_sub(first.taken);
         let compared = shares(&first.cpus, &second.cpus, elapsed);
-        self.last.keep(key, Arc::new(second));
+        self.last.keep(key, second.taken, &second.cpus);
         compared.map_err(|why| ExtractError::Answer(self.incomparable(why)))
     }
 
     async fn sample(&self, url: &Uri, progress: &Progress) -> Result<Sample, ExtractError> {
         let text = self.get.body(url, progress).await?;
         let cpus = cpu_seconds(&text).map_err(ExtractError::Answer)?;
-        // Kept for every target: no room for more.
-        Ok(Sample { taken: Instant::now(), cpus: cpus.into() })
+        Ok(Sample { taken: self.began.elapsed(), cpus })
     }
 
     fn incomparable(&self, why: Incomparable) -> String {
@@ -108,11 +114,17 @@ impl NodeExporter {
     }
 }
 
-/// What the exporter's answer adds to the source's fields.
-fn row(cpu: &CpuShares, now: u64) -> Vec<u8> {
-    let mut row = b"{\"cpu_number\":".to_vec();
-    push_string(&mut row, &cpu.cpu);
-    push_percentages(&mut row, cpu.percent);
-    row.extend_from_slice(format!(",\"timestamp\":{now}}}").as_bytes());
-    row
+/// What a target's samples are kept by.
+fn key(url: &Uri) -> Key {
+    Key::of(&url.to_string())
+}
+
+/// Ends a row with what the exporter's answer adds to the source's fields.
+fn push_answer(row: &mut Vec<u8>, cpu: &CpuShares, now: u64) {
+    separate(row);
+    // Writing to memory cannot fail.
+    write!(row, "\"{CPU_NUMBER}\":").ok();
+    push_string(row, &cpu.cpu);
+    push_percentages(row, cpu.percent);
+    write!(row, ",\"{TIMESTAMP}\":{now}}}").ok();
 }

@@ -19,9 +19,6 @@ pub struct Target {
     pub index: u64,
     /// The source row, one JSON object.
     pub row: Vec<u8>,
-    /// What messages call it: its hostname, name or ip, else its first column. Fit to
-    /// be printed.
-    pub label: String,
 }
 
 /// The source row is not a JSON object.
@@ -35,21 +32,32 @@ impl Target {
     /// # Errors
     /// When `row` is something else.
     pub fn new(index: u64, row: Vec<u8>) -> Result<Target, TargetError> {
-        let label = {
-            let fields = all(&row)?;
-            let named = |wanted: &str| {
-                fields.iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.text())
-            };
-            ["hostname", "name", "ip"]
-                .into_iter()
-                .filter_map(named)
-                .find(|label| !label.is_empty())
-                .or_else(|| fields.first().and_then(|(_, value)| value.text()))
-                .map(|label| printable(label.as_bytes(), LABEL_MAX))
-                .filter(|label| !label.is_empty())
+        all(&row)?;
+        Ok(Target { index, row })
+    }
+
+    /// A target of a row that was one before: not looked at again until it is asked.
+    #[must_use]
+    pub fn again(index: u64, row: Vec<u8>) -> Target {
+        Target { index, row }
+    }
+
+    /// What messages call it: its hostname, name or ip, else its first column. Fit to
+    /// be printed.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let fields = all(&self.row).unwrap_or_default();
+        let named = |wanted: &str| {
+            fields.iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.text())
         };
-        let label = label.unwrap_or_else(|| format!("target {}", index + 1));
-        Ok(Target { index, row, label })
+        ["hostname", "name", "ip"]
+            .into_iter()
+            .filter_map(named)
+            .find(|label| !label.is_empty())
+            .or_else(|| fields.first().and_then(|(_, value)| value.text()))
+            .map(|label| printable(label.as_bytes(), LABEL_MAX))
+            .filter(|label| !label.is_empty())
+            .unwrap_or_else(|| format!("target {}", self.index + 1))
     }
 
     /// The row's fields.

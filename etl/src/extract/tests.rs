@@ -64,7 +64,7 @@ async fn error(act: Act, more: Value) -> String {
 
 #[test]
 fn a_target_is_called_by_its_name() {
-    let label = |row: &str| Target::new(3, row.as_bytes().to_vec()).unwrap().label;
+    let label = |row: &str| Target::new(3, row.as_bytes().to_vec()).unwrap().label();
     assert_eq!(label(r#"{"ip":"10.0.0.1","hostname":"sw-1"}"#), "sw-1");
     assert_eq!(label(r#"{"ip":"10.0.0.1","hostname":""}"#), "10.0.0.1");
     assert_eq!(label(r#"{"site":"\u001b[31m","x":1}"#), "\\x1b[31m");
@@ -396,4 +396,45 @@ async fn node_exporter_restarts_new_cpus_and_still_counters() {
     let other = Server::start(|_, _| Act::ok("<html>")).await;
     let error = extract(&self::exporter(&other), &target()).await.unwrap_err();
     assert_eq!(error, "no node_cpu_seconds_total in the answer");
+}
+
+    use crate::extract::Extractor;
+    let config = |text: &str| -> crate::config::Extract { serde_json::from_str(text).unwrap() };
+    let e = Extractor::new(&config(
+        r#"{"http":{"url":"http://{ip}:9100/metrics","format":"node_exporter"}}"#,
+    ))
+    .unwrap();
+    let t = super::Target::new(0, br#"{"ip":"127.0.0.1"}"#.to_vec()).unwrap();
+    let mut rows = crate::batch::Rows::few();
+    let f = e.extract(&t, &mut rows);
+    println!("extract {}", std::mem::size_of_val(&f));
+    drop(f);
+    let p = super::progress::Progress::default();
+    if let super::Kind::NodeExporter(n) = &e.kind {
+        println!("node {}", std::mem::size_of_val(&n.rows(&t, &p)));
+        let u: hyper::Uri = "http://127.0.0.1:1/".parse().unwrap();
+        println!("body {}", std::mem::size_of_val(&n.get().body(&u, &p)));
+        let c =
+            crate::http::LeanClient::new(std::time::Duration::ZERO, std::time::Duration::ZERO, 1);
+        println!(
+            "lean {}",
+            std::mem::size_of_val(&c.get(&crate::http::Wanted {
+                url: &u,
+                headers: &[],
+                cap: 1,
+                stage: &|_| ()
+            }))
+        );
+    }
+    let e = Extractor::new(&config(r#"{"snmp":{"host":"{ip}","cpu":"ucd","community":"public"}}"#))
+        .unwrap();
+    if let super::Kind::Snmp(n) = &e.kind {
+        println!("snmp {}", std::mem::size_of_val(&n.rows(&t, &p)));
+    }
+    println!("progress {}", std::mem::size_of_val(&p));
+    println!("timeout {}", std::mem::size_of::<tokio::time::Sleep>());
+    println!(
+        "connect {}",
+        std::mem::size_of_val(&tokio::net::TcpStream::connect(("127.0.0.1", 1)))
+    );
 }

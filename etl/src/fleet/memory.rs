@@ -6,7 +6,8 @@ use super::slot::Slot;
 
 const SNAPSHOT: &[u8; 12] = b"etl fleet 1\n";
 const JOURNAL: &[u8; 12] = b"etl settled\n";
-const ENTRY: usize = 22;
+/// Bytes of a target in a snapshot.
+pub const ENTRY: usize = 22;
 const NOTE: usize = 14;
 const DIGEST: usize = 32;
 const CHECK: usize = 8;
@@ -83,15 +84,12 @@ impl Known {
 }
 
 impl Memory {
-    /// The beginning of a snapshot; targets and [`finish`] follow.
-    #[must_use]
-    pub fn begin(generation: u64, seen: u64, interval_ms: u64, targets: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(SNAPSHOT.len() + 24 + ENTRY * targets + DIGEST);
-        bytes.extend_from_slice(SNAPSHOT);
+    /// The beginning of a snapshot; its targets and the digest of it all follow.
+    pub fn begin(snapshot: &mut Vec<u8>, generation: u64, seen: u64, interval_ms: u64) {
+        snapshot.extend_from_slice(SNAPSHOT);
         for number in [generation, seen, interval_ms] {
-            bytes.extend_from_slice(&number.to_le_bytes());
+            snapshot.extend_from_slice(&number.to_le_bytes());
         }
-        bytes
     }
 
     /// Reads what was written, and nothing else.
@@ -153,12 +151,6 @@ pub fn push(snapshot: &mut Vec<u8>, known: &Known) {
     snapshot.extend_from_slice(&[known.failures, u8::from(known.suspect)]);
 }
 
-/// Ends a snapshot with its digest.
-pub fn finish(snapshot: &mut Vec<u8>) {
-    let digest = blake3::hash(snapshot);
-    snapshot.extend_from_slice(digest.as_bytes());
-}
-
 /// The beginning of the journal behind the snapshot of that generation.
 #[must_use]
 pub fn journal(generation: u64) -> Vec<u8> {
@@ -213,7 +205,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{DecodeError, Known, Memory, finish, journal, note, push, sealed};
+    use super::{DecodeError, Known, Memory, journal, note, push, sealed};
     use crate::fleet::slot::Slot;
 
     fn known(n: u32) -> Known {
@@ -229,9 +221,11 @@ mod tests {
 
     fn encoded(memory: &Memory) -> Vec<u8> {
         let Memory { generation, seen, interval_ms, targets } = memory;
-        let mut bytes = Memory::begin(*generation, *seen, *interval_ms, targets.len());
+        let mut bytes = Vec::new();
+        Memory::begin(&mut bytes, *generation, *seen, *interval_ms);
         targets.iter().for_each(|known| push(&mut bytes, known));
-        finish(&mut bytes);
+        let digest = blake3::hash(&bytes);
+        bytes.extend_from_slice(digest.as_bytes());
         bytes
     }
 

@@ -2,10 +2,15 @@
 
 use std::ops::Range;
 
+use crate::source::fields::all;
+
 /// Targets in the order of the inventory.
 #[derive(Debug, Default)]
 pub struct Roster {
-    /// Rows as JSON objects, one behind the other.
+    /// What stands around the values of the first row: that of nearly every row.
+    outline: Vec<Box<[u8]>>,
+    /// Rows one behind the other: of those with this outline the values, a line each;
+    /// others as they are.
     rows: Vec<u8>,
     ends: Vec<u32>,
     identities: Vec<u64>,
@@ -22,11 +27,44 @@ impl Roster {
     /// # Errors
     /// When there are too many.
     pub fn push(&mut self, row: &[u8]) -> Result<(), TooLarge> {
-        let end = u32::try_from(self.rows.len() + row.len()).map_err(|_| TooLarge)?;
-        self.rows.extend_from_slice(row);
+        if self.ends.is_empty() {
+            self.outline = outline(row);
+        }
+        let begin = self.rows.len();
+        if !self.push_values(row) {
+            self.rows.truncate(begin);
+            self.rows.extend_from_slice(row);
+        }
+        let Ok(end) = u32::try_from(self.rows.len()) else {
+            self.rows.truncate(begin);
+            return Err(TooLarge);
+        };
         self.ends.push(end);
         self.identities.push(identity(row));
         Ok(())
+    }
+
+    /// Appends the values of a row that has the outline; says whether it has.
+    fn push_values(&mut self, row: &[u8]) -> bool {
+        let Some((last, before)) = self.outline.split_last() else { return false };
+        let Ok(fields) = all(row) else { return false };
+        if fields.len() != before.len() {
+            return false;
+        }
+        let (begin, mut rest) = (self.rows.len(), row);
+        for ((_, value), around) in fields.iter().zip(before) {
+            let value = value.0.as_bytes();
+            let behind = rest.strip_prefix(&**around).and_then(|rest| rest.strip_prefix(value));
+            match behind {
+                Some(behind) if !value.contains(&b'\n') => rest = behind,
+                _ => return false,
+            }
+            self.rows.extend_from_slice(value);
+            self.rows.push(b'\n');
+        }
+        self.rows.pop();
+        // A whole row is told by its first byte.
+        rest == &**last && self.rows.get(begin) != Some(&b'{')
     }
 
     /// Tells apart rows that are the same, and gives memory back that is not needed.
@@ -48,8 +86,19 @@ impl Roster {
 
     /// A target's row, one JSON object.
     #[must_use]
-    pub fn row(&self, target: u32) -> &[u8] {
-        self.rows.get(self.range(target)).unwrap_or_default()
+    pub fn row(&self, target: u32) -> Vec<u8> {
+        let kept = self.rows.get(self.range(target)).unwrap_or_default();
+        if kept.first().is_none_or(|first| *first == b'{') {
+            return kept.to_vec();
+        }
+        let around: usize = self.outline.iter().map(|part| part.len()).sum();
+        let mut row = Vec::with_capacity(kept.len() + around);
+        let mut values = kept.split(|byte| *byte == b'\n');
+        for part in &self.outline {
+            row.extend_from_slice(part);
+            row.extend_from_slice(values.next().unwrap_or_default());
+        }
+        row
     }
 
     fn range(&self, target: u32) -> Range<usize> {
@@ -76,6 +125,23 @@ impl Roster {
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
+}
+
+/// What stands before, between and behind the values of a row; nothing where it is no
+/// object with any.
+fn outline(row: &[u8]) -> Vec<Box<[u8]>> {
+    let (mut outline, mut rest) = (Vec::new(), row);
+    for (_, value) in all(row).unwrap_or_default() {
+        let value = value.0.as_bytes();
+        // Found too early, it is the outline of no row, and all are kept as they are.
+        let Some(at) = memchr::memmem::find(rest, value) else { return Vec::new() };
+        outline.push(rest[..at].into());
+        rest = &rest[at + value.len()..];
+    }
+    if !outline.is_empty() {
+        outline.push(rest.into());
+    }
+    outline
 }
 
 /// Where each of the `old` targets is among the `new` ones, if it still is.
@@ -125,9 +191,34 @@ mod tests {
         for (at, row) in rows.iter().enumerate() {
             assert_eq!(roster.row(at as u32), row.as_bytes());
         }
-        assert_eq!(roster.row(9), b"");
+        assert!(roster.row(9).is_empty());
         let identities: BTreeSet<_> = roster.identities().iter().collect();
         assert_eq!((identities.len(), roster.len()), (5, 5));
+    }
+
+    #[test]
+    fn a_row_comes_out_as_it_went_in_and_keeps_its_values_alone() {
+        let row = |n: u32| format!("{{\"ip\":\"10.0.0.{n}\",\"hostname\":\"sw-{n}\",\"n\":{n}}}");
+        let mut rows: Vec<String> = (0..3).map(row).collect();
+        let long = rows.concat().len();
+        assert!(roster(&rows.iter().map(String::as_str).collect::<Vec<_>>()).rows.len() * 2 < long);
+        let odd = [
+            r#"{"ip":{"a":1},"hostname":"x","n":[1,{}]}"#,
+            r#"{"hostname":"x","ip":"y","n":1}"#,
+            r#"{"ip":"a", "hostname":"x","n":1}"#,
+            r#"{"ip":"\n","hostname":"","n":null}"#,
+            r#"{"ip":"a","ip":"b","n":1}"#,
+            r#"{}"#,
+            "[1]",
+        ];
+        rows.extend(odd.map(str::to_owned));
+        for first in 0..rows.len() {
+            rows.swap(0, first);
+            let roster = roster(&rows.iter().map(String::as_str).collect::<Vec<_>>());
+            for (at, row) in rows.iter().enumerate() {
+                assert_eq!(String::from_utf8(roster.row(at as u32)).as_deref(), Ok(row.as_str()));
+            }
+        }
     }
 
     #[test]

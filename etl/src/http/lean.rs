@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{StatusCode, Uri};
-use tokio::net::TcpStream;
+use rustix::net::sockopt::set_tcp_quickack;
+use tokio::io::Interest;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use super::body::BodyError;
 use super::connect::{ConnectTimedOut, LOOKUPS_MAX, LookupFailed};
 use super::error::{SendError, SendErrorKind};
 use super::response::{Reader, Trouble};
+use super::whole::WholeBody;
 
 /// Read at once; answers of usual size take one or two.
 const READ_BYTES: usize = 16 << 10;
@@ -44,6 +46,18 @@ pub enum Stage {
     Reading,
 }
 
+/// What to GET.
+pub struct Wanted<'a> {
+    /// Begins with `http://`.
+    pub url: &'a Uri,
+    /// What the request says beside the host.
+    pub headers: &'a [(&'static str, HeaderValue)],
+    /// The most bytes of a body.
+    pub cap: usize,
+    /// Hears how far it is.
+    pub stage: &'a (dyn Fn(Stage) + Sync),
+}
+
 /// An answer with all of its body.
 #[derive(Debug)]
 pub struct LeanAnswer {
@@ -52,7 +66,7 @@ pub struct LeanAnswer {
     /// Where a redirect leads.
     pub location: Option<Vec<u8>>,
     /// The body; empty unless the status is 200.
-    pub body: Bytes,
+    pub body: WholeBody,
 }
 
 /// Why there is no answer.
@@ -106,61 +120,58 @@ impl LeanClient {
         self.kept_max.store(kept_max, Relaxed);
     }
 
-    /// GETs `url`, which begins with `http://`, and reads the body of a 200 up to `cap`
-    /// bytes. Has no deadline but that of connecting. `stage` hears how far it is.
+    /// GETs what is wanted; reads the body of a 200. Has no deadline but that of connecting.
     ///
     /// # Errors
     /// When no answer came, or not all of it.
-    pub async fn get(
-        &self,
-        url: &Uri,
-        headers: &[(&'static str, HeaderValue)],
-        cap: usize,
-        stage: &(dyn Fn(Stage) + Sync),
-    ) -> Result<LeanAnswer, LeanError> {
-        let authority = url.authority().map_or("", |authority| authority.as_str());
-        let keeps = self.idle_ms.load(Relaxed) > 0;
-        let request = request(url, authority, headers, keeps);
-        while let Some(stream) = self.take(authority) {
-            stage(Stage::Waiting);
-            match self.exchange(stream, &request, authority, cap, stage).await {
+    pub async fn get(&self, wanted: &Wanted<'_>) -> Result<LeanAnswer, LeanError> {
+        loop {
+            let kept = self.take(wanted.authority());
+            let was_kept = kept.is_some();
+            let stream = match kept {
+                Some(stream) => stream,
+                None => {
+                    (wanted.stage)(Stage::Connecting);
+                    // Apart, so that a poll that waits for its answer is no larger for it.
+                    Box::pin(self.connect(wanted.url)).await?
+                }
+            };
+            (wanted.stage)(Stage::Waiting);
+            match self.exchange(wanted, stream).await {
                 // It was closed while nobody looked: no answer has begun.
-                Err(Failed { gone: true, .. }) => {}
+                Err(Failed { gone: true, .. }) if was_kept => {}
                 ended => return ended.map_err(|failed| failed.error),
             }
         }
-        stage(Stage::Connecting);
-        let stream = self.connect(url).await?;
-        stage(Stage::Waiting);
-        let exchanged = self.exchange(stream, &request, authority, cap, stage).await;
-        exchanged.map_err(|failed| failed.error)
     }
 
     /// Sends and reads.
-    async fn exchange(
-        &self,
-        stream: TcpStream,
-        request: &[u8],
-        authority: &str,
-        cap: usize,
-        stage: &(dyn Fn(Stage) + Sync),
-    ) -> Result<LeanAnswer, Failed> {
+    async fn exchange(&self, wanted: &Wanted<'_>, stream: TcpStream) -> Result<LeanAnswer, Failed> {
         let mut reader = Reader::default();
-        let read = match send(&stream, request).await {
-            Ok(()) => read(&stream, &mut reader, cap, stage).await,
+        let keeps = self.idle_ms.load(Relaxed) > 0;
+        let ended = match send(&stream, wanted.request(keeps)) {
+            Ok(None) => read(&stream, &mut reader, wanted).await,
+            Ok(Some(rest)) => match Box::pin(send_rest(&stream, rest)).await {
+                Ok(()) => read(&stream, &mut reader, wanted).await,
+                Err(error) => Err(Broken::Io(error)),
+            },
             Err(error) => Err(Broken::Io(error)),
         };
         let failed = |broken: Broken, reader: &Reader| Failed {
             gone: !reader.begun() && broken.is_gone(),
-            error: broken.told(reader.head().is_some(), cap),
+            error: broken.told(reader.head().is_some(), wanted.cap),
         };
-        read.map_err(|broken| failed(broken, &reader))?;
-        if reader.reusable() {
-            self.put(authority, stream);
+        let closed = ended.map_err(|broken| failed(broken, &reader))?;
+        if closed {
+            // The other side is done: no goodbye, and nothing that it has to remember. Where
+            // that is refused, goodbye is said.
+            stream.set_zero_linger().ok();
+        } else if reader.reusable() {
+            self.put(wanted.authority(), stream);
         }
         let Some(head) = reader.head() else { return Err(failed(Broken::Closed, &reader)) };
         let (status, location) = (head.status, head.location.clone());
-        Ok(LeanAnswer { status, location, body: reader.into_body().into() })
+        Ok(LeanAnswer { status, location, body: reader.into_body() })
     }
 
     /// A connection that is still open.
@@ -219,15 +230,20 @@ impl LeanClient {
         let host = url.host().unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
-            let connected = TcpStream::connect(SocketAddr::new(address, port)).await;
+            let connected = connect_to(SocketAddr::new(address, port)).await;
             return connected.map_err(SendError::connecting);
         }
+        // Apart, so that a poll of an address is no larger for it.
+        Box::pin(self.connect_by_name(host, port)).await
+    }
+
+    async fn connect_by_name(&self, host: &str, port: u16) -> Result<TcpStream, SendError> {
         let addresses = self.look_up(host, port).await?;
         // The time is shared, so that one dead address leaves some for the next.
         let each = self.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(1);
         let mut last = SendError::new(SendErrorKind::Dns, true, "no address".into());
         for address in addresses {
-            last = match tokio::time::timeout(each, TcpStream::connect(address)).await {
+            last = match tokio::time::timeout(each, connect_to(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => SendError::connecting(error),
                 Err(_) => {
@@ -258,25 +274,26 @@ impl Kept {
     }
 }
 
-fn request(
-    url: &Uri,
-    authority: &str,
-    headers: &[(&'static str, HeaderValue)],
-    keeps: bool,
-) -> Vec<u8> {
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let mut bytes = Vec::with_capacity(256);
-    for text in ["GET ", path, " HTTP/1.1\r\nhost: ", authority, "\r\n"] {
-        bytes.extend_from_slice(text.as_bytes());
+impl Wanted<'_> {
+    fn authority(&self) -> &str {
+        self.url.authority().map_or("", |authority| authority.as_str())
     }
-    for (name, value) in headers {
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
+
+    fn request(&self, keeps: bool) -> Vec<u8> {
+        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+        let mut bytes = Vec::with_capacity(256);
+        for text in ["GET ", path, " HTTP/1.1\r\nhost: ", self.authority(), "\r\n"] {
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        for (name, value) in self.headers {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(if keeps { b"\r\n" } else { b"connection: close\r\n\r\n" });
+        bytes
     }
-    bytes.extend_from_slice(if keeps { b"\r\n" } else { b"connection: close\r\n\r\n" });
-    bytes
 }
 
 /// What ended an exchange.
@@ -319,40 +336,57 @@ impl Broken {
     }
 }
 
-async fn send(stream: &TcpStream, mut request: &[u8]) -> io::Result<()> {
-    while !request.is_empty() {
-        match stream.try_write(request) {
-            Ok(sent) => request = &request[sent..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
-            Err(error) => return Err(error),
+/// The answer to the handshake is told by the request, which goes out at once: a packet
+/// less for both sides.
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Where that is refused, it takes the packet.
+    set_tcp_quickack(&socket, false).ok();
+    socket.connect(address).await
+}
+
+/// Sends a request; gives what is left of it where not all could go at once.
+fn send(stream: &TcpStream, mut request: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    match stream.try_write(&request) {
+        Ok(sent) if sent == request.len() => Ok(None),
+        Ok(sent) => Ok(Some(request.split_off(sent))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(request)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn send_rest(stream: &TcpStream, mut rest: Vec<u8>) -> io::Result<()> {
+    loop {
+        stream.writable().await?;
+        match send(stream, rest)? {
+            None => return Ok(()),
+            Some(left) => rest = left,
         }
     }
-    Ok(())
 }
 
 /// Reads until the answer is complete, or has another status than 200: then nobody wants
-/// its body.
+/// its body. Says whether the other side has closed the connection.
 async fn read(
     stream: &TcpStream,
     reader: &mut Reader,
-    cap: usize,
-    stage: &(dyn Fn(Stage) + Sync),
-) -> Result<(), Broken> {
+    wanted: &Wanted<'_>,
+) -> Result<bool, Broken> {
     loop {
-        stream.readable().await.map_err(Broken::Io)?;
+        let ready = stream.ready(Interest::READABLE).await.map_err(Broken::Io)?;
         let begun = reader.begun();
         let complete = READ.with_borrow_mut(|buffer| match stream.try_read(buffer) {
             Ok(0) if reader.ended() => Ok(true),
             Ok(0) => Err(Broken::Closed),
-            Ok(count) => reader.push(&buffer[..count], cap).map_err(Broken::Trouble),
+            Ok(count) => reader.push(&buffer[..count], wanted.cap).map_err(Broken::Trouble),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(Broken::Io(error)),
         })?;
         if complete || reader.head().is_some_and(|head| head.status != StatusCode::OK) {
-            return Ok(());
+            return Ok(ready.is_read_closed());
         }
         if !begun && reader.head().is_some() {
-            stage(Stage::Reading);
+            (wanted.stage)(Stage::Reading);
         }
     }
 }

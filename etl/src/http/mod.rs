@@ -18,6 +18,7 @@ mod tests;
 mod tls;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]
 mod unverified;
+mod whole;
 
 use std::time::Duration;
 
@@ -33,13 +34,14 @@ pub use self::body::{BodyError, read_body};
 use self::connect::Connector;
 pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::held::{Answered, HeldClient};
-pub use self::lean::{LeanAnswer, LeanClient, LeanError, Stage};
+pub use self::lean::{LeanAnswer, LeanClient, LeanError, Stage, Wanted};
 pub use self::printable::printable;
 use self::tls::TlsSettings;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]
 pub(crate) use self::tls::client_tls;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]
 pub(crate) use self::unverified::unverified_tls;
+pub use self::whole::WholeBody;
 use crate::config::{HttpVersion, Tls};
 
 /// How long a connection nobody uses is kept open. Long enough for the next batch

@@ -5,6 +5,7 @@
 use hyper::StatusCode;
 
 use super::HEAD_BYTES_MAX;
+use super::whole::{WholeBody, spare};
 
 /// More headers than that is no decent answer.
 const HEADERS_MAX: usize = 100;
@@ -56,6 +57,9 @@ pub(super) struct Reader {
 impl Reader {
     /// Takes a piece. Says whether the answer is complete.
     pub(super) fn push(&mut self, piece: &[u8], cap: usize) -> Result<bool, Trouble> {
+        if self.raw.capacity() == 0 {
+            self.raw = spare();
+        }
         self.raw.extend_from_slice(piece);
         while self.head.is_none() {
             if !self.parse_head(cap)? {
@@ -87,8 +91,8 @@ impl Reader {
     }
 
     /// The body.
-    pub(super) fn into_body(self) -> Vec<u8> {
-        self.body
+    pub(super) fn into_body(self) -> WholeBody {
+        self.body.into()
     }
 
     /// Whether a head was there; of an interim answer, the next one follows.
@@ -252,7 +256,9 @@ mod tests {
         complete |= reader.ended();
         let status = reader.head().map(|head| head.status.as_u16());
         let reusable = reader.reusable();
-        Ok(status.filter(|_| complete).map(|status| (status, reader.into_body(), reusable)))
+        Ok(status
+            .filter(|_| complete)
+            .map(|status| (status, reader.into_body().to_vec(), reusable)))
     }
 
     #[track_caller]

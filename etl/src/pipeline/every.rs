@@ -5,10 +5,12 @@
 mod clock;
 mod engine;
 mod files;
+mod gather;
 mod inventory;
 mod open_files;
 mod scribe;
 mod shared;
+mod snapshot;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

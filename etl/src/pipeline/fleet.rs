@@ -145,14 +145,14 @@ impl Fleet {
             match polled {
                 None => break,
                 Some(Ok(())) => {
-                    let place = || target.label.clone();
+                    let place = || target.label();
                     let sealed = self.intake.take(&rows, &place, &mut workspace).await;
                     self.settled.note(target.index, sealed.until());
                     sealed.send().await;
                 }
                 Some(Err(error)) => {
-                    self.books.target_failed(|| format!("{}: {error}", target.label));
-                    self.tell_failure(&target.label, &error);
+                    self.books.target_failed(|| format!("{}: {error}", target.label()));
+                    self.tell_failure(&target.label(), &error);
                 }
             }
             self.books.targets_done.fetch_add(1, Relaxed);

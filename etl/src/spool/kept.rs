@@ -12,7 +12,7 @@ use super::metadata::unix_now;
 use super::name;
 use super::open::{self, OpenError};
 use super::quarantine::quarantine;
-use super::write::{NewFile, WriteError, write_durably};
+use super::write::{Blank, Draft, NewFile, WriteError, publish_durably, write_durably};
 
 /// Files that are replaced whole; their directory is locked while this lives.
 #[derive(Debug)]
@@ -74,6 +74,35 @@ impl KeptFiles {
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<(), WriteError> {
         let file = NewFile { name, bytes: content, modified: unix_now() };
         write_durably(&self.directory, &file, || true).map(drop)
+    }
+
+    /// As [`KeptFiles::replace`], with content that comes in parts: `next` puts one into the
+    /// empty buffer, and nothing behind the last.
+    ///
+    /// # Errors
+    /// When the system refuses, or `next` does; nothing that was there has changed then.
+    pub fn replace_in_parts(
+        &self,
+        name: &str,
+        mut next: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        let refused = |error| WriteError::new("write", &self.directory.path().join(name), error);
+        let (mut part, modified) = (Vec::new(), unix_now());
+        next(&mut part).map_err(refused)?;
+        let file = NewFile { name, bytes: &part, modified };
+        let mut draft = Draft::write(&self.directory, Blank::new(&self.directory)?, &file)?;
+        loop {
+            part.clear();
+            if let Err(error) = next(&mut part) {
+                draft.abandon(&self.directory);
+                return Err(refused(error));
+            }
+            let file = NewFile { name, bytes: &part, modified };
+            if part.is_empty() {
+                return publish_durably(draft, &self.directory, &file, || true).map(drop);
+            }
+            draft = draft.append(&self.directory, &file)?;
+        }
     }
 
     /// Moves a file that does not check to `corrupt/`, with the reason beside it.

@@ -156,6 +156,16 @@ pub(crate) fn write_durably(
     same_batch: impl FnOnce() -> bool,
 ) -> Result<Published, WriteError> {
     let draft = Draft::write(directory, Blank::new(directory)?, file)?;
+    publish_durably(draft, directory, file, same_batch)
+}
+
+/// Gives a file that holds everything its name, durably.
+pub(super) fn publish_durably(
+    draft: Draft,
+    directory: &Directory,
+    file: &NewFile<'_>,
+    same_batch: impl FnOnce() -> bool,
+) -> Result<Published, WriteError> {
     let published = draft.publish(directory, file, same_batch)?;
     directory.sync().map_err(|error| published.not_durable(directory, file, error))?;
     Ok(published)
@@ -193,6 +203,22 @@ impl Draft {
                 Err(WriteError::new("write", &directory.path().join(file.name), error))
             }
         }
+    }
+
+    /// Writes more behind it.
+    pub fn append(self, directory: &Directory, file: &NewFile<'_>) -> Result<Draft, WriteError> {
+        match step(Operation::Write).and_then(|()| (&self.handle).write_all(file.bytes)) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                abandon(directory, &self.temp);
+                Err(WriteError::new("write", &directory.path().join(file.name), error))
+            }
+        }
+    }
+
+    /// Removes it.
+    pub fn abandon(self, directory: &Directory) {
+        abandon(directory, &self.temp);
     }
 
     /// Makes the content durable and gives the file its name. The name is not durable

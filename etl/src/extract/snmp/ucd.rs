@@ -3,7 +3,6 @@
 //! few seconds only, so a first poll waits until they move.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use crate::config::Span;
 use crate::extract::cpu::{Incomparable, percentages};
 use crate::extract::exposition::{Mode, Seconds};
 use crate::extract::progress::{Phase, Progress};
-use crate::extract::samples::Samples;
+use crate::extract::samples::{Key, Samples};
 
 const UPTIME: &str = "1.3.6.1.2.1.1.3.0";
 const SYSTEM_STATS: &str = "1.3.6.1.4.1.2021.11";
@@ -69,14 +68,15 @@ impl UcdCpu {
         agent: SocketAddr,
         progress: &Progress,
     ) -> Result<[f64; 7], SnmpError> {
-        let key = agent.to_string();
-        let mut base = self.last.last(&key).filter(|last| last.taken.elapsed() < AGE_MAX);
+        let key = Key::of(&agent.to_string());
+        let mut base =
+            self.last.last(key, |last| *last).filter(|last| last.taken.elapsed() < AGE_MAX);
         let mut still = Duration::ZERO;
         loop {
-            let sample = Arc::new(self.sample(client, agent, progress).await?);
+            let sample = self.sample(client, agent, progress).await?;
             match base.as_ref().map(|base| compare(base, &sample, self.interval)) {
                 Some(Ok(percent)) => {
-                    self.last.keep(&key, sample);
+                    self.last.keep(key, sample);
                     return Ok(percent);
                 }
                 // The same counters as before: newer ones are worth waiting for.
@@ -88,7 +88,7 @@ impl UcdCpu {
                     ));
                 }
                 _ => {
-                    self.last.keep(&key, Arc::clone(&sample));
+                    self.last.keep(key, sample);
                     (base, still) = (Some(sample), Duration::ZERO);
                 }
             }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
+use super::gather;
 use super::open_files::Share;
 use super::shared::{Core, Shared};
 use crate::batch::Rows;
@@ -62,6 +63,7 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(LOOKUP_THREADS)
+            .on_thread_park(gather::before_sleep)
             .build()?;
         let polling = Arc::new(Polling {
             engine: self,
@@ -155,22 +157,14 @@ impl Polling {
             && let Some(due) = core.scheduler.begin_next()
         {
             begun += 1;
-            let row = core.roster.row(due.target).to_vec();
+            let row = core.roster.row(due.target);
             // Whatever becomes of the task: the poll's end is told.
             let flight = Flight { polling: self.clone(), due, outcome: Outcome::Abandoned };
             if !due.held {
                 let lag = Duration::from_micros(now_us.saturating_sub(due.due_ms * 1000));
                 self.engine.books.fleet().lag(lag);
             }
-            match Target::new(u64::from(due.target), row) {
-                Ok(target) => drop(tokio::spawn(flight.fly(target))),
-                Err(error) => {
-                    drop(core);
-                    warn!(%error, "a target cannot be polled");
-                    drop(flight);
-                    core = shared.core();
-                }
-            }
+            drop(tokio::spawn(flight.fly(Target::again(u64::from(due.target), row))));
         }
         self.note_levels(&core);
         (due_left || begun == TURN, core.scheduler.next_due_ms())
@@ -275,7 +269,7 @@ impl Polling {
     /// Hands a poll's records on; waits where a sink is behind.
     async fn take_in(&self, due: Due, target: &Target, rows: &Rows) {
         let mut workspace = self.workspace();
-        let place = || target.label.clone();
+        let place = || target.label();
         let sealed = self.engine.intake.take(rows, &place, &mut workspace).await;
         self.keep(workspace);
         {
@@ -285,7 +279,7 @@ impl Polling {
                 && core.scheduler.slots()[target_now as usize].failures > 0
             {
                 core.forget_reason(target_now);
-                info!(appliance = target.label, "answers again");
+                info!(appliance = target.label(), "answers again");
             }
         }
         if !sealed.is_empty() {
@@ -308,7 +302,7 @@ impl Polling {
         let failures = core.scheduler.slots()[now as usize].failures.saturating_add(1);
         core.keep_reason(now, &error.to_string());
         drop(core);
-        let appliance = &target.label;
+        let appliance = target.label();
         match failures {
             1 => info!(appliance, %error, "extraction failed"),
             DEMOTE_AFTER => info!(appliance, %error, failures, "demoted: it is asked less often"),

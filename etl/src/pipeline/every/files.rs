@@ -63,8 +63,12 @@ impl Files {
 
     /// Replaces the snapshot with one of [`Files::next_generation`], durably, and begins a
     /// journal behind it.
-    pub(super) fn replace(&mut self, snapshot: &[u8]) -> io::Result<()> {
-        self.kept.replace(SNAPSHOT, snapshot).map_err(io::Error::other)?;
+    /// The snapshot comes in parts, up to an empty one.
+    pub(super) fn replace(
+        &mut self,
+        next: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.kept.replace_in_parts(SNAPSHOT, next).map_err(io::Error::other)?;
         self.generation += 1;
         self.journal = None;
         let mut options = File::options();
@@ -100,15 +104,21 @@ impl Files {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 mod tests {
+    use std::io;
+
     use super::{Files, JOURNAL, SNAPSHOT};
     use crate::fleet::memory::{self, Known, Memory};
     use crate::fleet::slot::Slot;
 
-    fn snapshot(generation: u64) -> Vec<u8> {
-        let mut bytes = Memory::begin(generation, 1_800_000_000, 60_000, 1);
+    /// In parts of a few bytes.
+    fn replace(files: &mut Files) {
+        let mut bytes = Vec::new();
+        Memory::begin(&mut bytes, files.next_generation(), 1_800_000_000, 60_000);
         memory::push(&mut bytes, &Known { identity: 7, ..Known::default() });
-        memory::finish(&mut bytes);
-        bytes
+        let digest = blake3::hash(&bytes);
+        bytes.extend_from_slice(digest.as_bytes());
+        let mut parts = bytes.chunks(7);
+        files.replace(|part| Ok(part.extend(parts.next().unwrap_or_default()))).unwrap();
     }
 
     #[test]
@@ -117,7 +127,7 @@ mod tests {
         let (mut files, memory, notices) = Files::open(root.path()).unwrap();
         assert_eq!((memory, notices.len()), (Memory::default(), 0));
         assert!(!files.takes_notes());
-        files.replace(&snapshot(files.next_generation())).unwrap();
+        replace(&mut files);
         let (mut notes, mut slot) = (Vec::new(), Slot::new(0));
         slot.settled_cycle = 42;
         memory::note(&mut notes, 0, &slot);
@@ -127,11 +137,30 @@ mod tests {
         let (mut files, memory, _) = Files::open(root.path()).unwrap();
         assert_eq!((memory.seen, memory.targets[0].settled_cycle), (1_800_000_009, 42));
         // Killed between the snapshot and its journal: the old one says nothing.
-        files.replace(&snapshot(files.next_generation())).unwrap();
+        replace(&mut files);
         std::fs::write(root.path().join(JOURNAL), journal).unwrap();
         drop(files);
         let (_, memory, _) = Files::open(root.path()).unwrap();
         assert_eq!((memory.generation, memory.targets[0].settled_cycle), (2, 0));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_given_up_changes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut files, ..) = Files::open(root.path()).unwrap();
+        replace(&mut files);
+        let before = std::fs::read(root.path().join(SNAPSHOT)).unwrap();
+        let mut parts = 0;
+        let given_up = files.replace(|part| {
+            parts += 1;
+            part.push(0);
+            if parts < 3 { Ok(()) } else { Err(io::Error::other("overtaken")) }
+        });
+        assert!(given_up.is_err_and(|error| error.to_string().contains("overtaken")));
+        assert_eq!(std::fs::read(root.path().join(SNAPSHOT)).unwrap(), before);
+        let left = std::fs::read_dir(root.path()).unwrap().filter_map(Result::ok);
+        let names: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        assert!(!names.iter().any(|name| name.to_string_lossy().contains("tmp")), "{names:?}");
     }
 
     #[test]

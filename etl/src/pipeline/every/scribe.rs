@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::files::Files;
 use super::shared::Shared;
+use super::snapshot::Snapshot;
 use crate::checkpoint::Tracker;
 use crate::pipeline::rejects::Flusher;
 use crate::telemetry::Books;
@@ -111,14 +112,31 @@ impl Writing {
             return Ok(());
         }
         if due || end.is_some() || core.renewed || !self.files.takes_notes() {
-            let snapshot = core.snapshot(self.files.next_generation(), u64::from(seen));
             drop(core);
             self.snapshot_at = Some(Instant::now());
-            return self.files.replace(&snapshot);
+            return self.replace(seen);
         }
         let notes = core.take_notes();
         drop(core);
         if notes.is_empty() { Ok(()) } else { self.files.note(&notes, seen) }
+    }
+
+    /// Writes a snapshot. The inventory may become another meanwhile: then a new one.
+    fn replace(&mut self, seen: u32) -> io::Result<()> {
+        loop {
+            self.shared.core().begin_snapshot();
+            let generation = self.files.next_generation();
+            let mut snapshot = Snapshot::begin(&self.shared, generation, seen);
+            let written = self.files.replace(|part| snapshot.next(part));
+            let overtaken = snapshot.overtaken();
+            if written.is_err() {
+                // What is noted from now on does not fit what is on disk.
+                self.shared.core().renewed = true;
+            }
+            if !overtaken {
+                return written;
+            }
+        }
     }
 
     fn rejects_are_written(&mut self) -> bool {

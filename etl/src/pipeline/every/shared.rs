@@ -13,7 +13,7 @@ use crate::config::Every as Settings;
 use crate::extract::Target;
 use crate::fleet::grid::Grid;
 use crate::fleet::groups::Groups;
-use crate::fleet::memory::{self, Known, Memory};
+use crate::fleet::memory::{self, Known};
 use crate::fleet::roster::Roster;
 use crate::fleet::scheduler::{Caps, Fleet, Scheduler, Unsettled};
 use crate::fleet::slot::Slot;
@@ -197,17 +197,19 @@ impl Core {
         notes
     }
 
-    /// Everything that is known, as a snapshot.
-    pub(super) fn snapshot(&mut self, generation: u64, seen: u64) -> Vec<u8> {
+    /// Begins a snapshot: what is known is in it, or is noted from now on.
+    pub(super) fn begin_snapshot(&mut self) {
         self.noted.clear();
         self.renewed = false;
-        let interval_ms = self.scheduler.grid().interval_ms();
-        let mut bytes = Memory::begin(generation, seen, interval_ms, self.roster.len());
-        for (identity, slot) in self.roster.identities().iter().zip(self.scheduler.slots()) {
-            memory::push(&mut bytes, &Known::of(*identity, slot));
-        }
-        memory::finish(&mut bytes);
-        bytes
+    }
+
+    /// Appends what is known of up to `most` targets from `from` on; gives their number.
+    pub(super) fn snapshot(&self, from: usize, most: usize, part: &mut Vec<u8>) -> usize {
+        let known = self.roster.identities().iter().zip(self.scheduler.slots());
+        let before = part.len();
+        let known = known.skip(from).take(most);
+        known.for_each(|(identity, slot)| memory::push(part, &Known::of(*identity, slot)));
+        (part.len() - before) / memory::ENTRY
     }
 
     /// Keeps why a target's poll failed.
@@ -223,8 +225,8 @@ impl Core {
     }
 
     fn name(&self, target: u32) -> String {
-        let row = self.roster.row(target).to_vec();
-        Target::new(u64::from(target), row).map(|target| target.label).unwrap_or_default()
+        let row = self.roster.row(target);
+        Target::again(u64::from(target), row).label()
     }
 
     fn view(&self, target: u32, slot: &Slot, now_ms: u64) -> TargetView {
