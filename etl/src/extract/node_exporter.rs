@@ -75,7 +75,8 @@ impl NodeExporter {
     }
 
     async fn poll(&self, url: &Uri, progress: &Progress) -> Result<Vec<CpuShares>, ExtractError> {
-        let first = self.sample(url, progress).await?;
+        // Apart, so that a target that is asked twice takes little between the two.
+        let first = Box::pin(self.sample(url, progress)).await?;
         let key = key(url);
         if let Some((taken, last)) = self.last.last(key) {
             let elapsed = first.taken.saturating_sub(taken);
@@ -89,7 +90,7 @@ impl NodeExporter {
         }
         progress.enter(Phase::BetweenSamples);
         tokio::time::sleep(self.interval).await;
-        let second = self.sample(url, progress).await?;
+        let second = Box::pin(self.sample(url, progress)).await?;
         let elapsed = second.taken.saturating_sub(first.taken);
         let compared = shares(&first.cpus, &second.cpus, elapsed);
         self.last.keep(key, second.taken, &second.cpus);

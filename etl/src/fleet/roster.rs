@@ -9,8 +9,8 @@ use crate::source::fields::all;
 pub struct Roster {
     /// What stands around the values of the first row: that of nearly every row.
     outline: Vec<Box<[u8]>>,
-    /// Rows one behind the other: of those with this outline the values, a line each;
-    /// others as they are.
+    /// Rows one behind the other: of those with this outline the values, each behind a line
+    /// end; others as they are. No row has a line end of its own.
     rows: Vec<u8>,
     ends: Vec<u32>,
     identities: Vec<u64>,
@@ -51,7 +51,7 @@ impl Roster {
         if fields.len() != before.len() {
             return false;
         }
-        let (begin, mut rest) = (self.rows.len(), row);
+        let mut rest = row;
         for ((_, value), around) in fields.iter().zip(before) {
             let value = value.0.as_bytes();
             let behind = rest.strip_prefix(&**around).and_then(|rest| rest.strip_prefix(value));
@@ -59,12 +59,10 @@ impl Roster {
                 Some(behind) if !value.contains(&b'\n') => rest = behind,
                 _ => return false,
             }
-            self.rows.extend_from_slice(value);
             self.rows.push(b'\n');
+            self.rows.extend_from_slice(value);
         }
-        self.rows.pop();
-        // A whole row is told by its first byte.
-        rest == &**last && self.rows.get(begin) != Some(&b'{')
+        rest == &**last
     }
 
     /// Tells apart rows that are the same, and gives memory back that is not needed.
@@ -88,12 +86,10 @@ impl Roster {
     #[must_use]
     pub fn row(&self, target: u32) -> Vec<u8> {
         let kept = self.rows.get(self.range(target)).unwrap_or_default();
-        if kept.first().is_none_or(|first| *first == b'{') {
-            return kept.to_vec();
-        }
+        let Some(values) = kept.strip_prefix(b"\n") else { return kept.to_vec() };
         let around: usize = self.outline.iter().map(|part| part.len()).sum();
         let mut row = Vec::with_capacity(kept.len() + around);
-        let mut values = kept.split(|byte| *byte == b'\n');
+        let mut values = values.split(|byte| *byte == b'\n');
         for part in &self.outline {
             row.extend_from_slice(part);
             row.extend_from_slice(values.next().unwrap_or_default());
