@@ -118,7 +118,11 @@ mod tests {
         let digest = blake3::hash(&bytes);
         bytes.extend_from_slice(digest.as_bytes());
         let mut parts = bytes.chunks(7);
-        files.replace(|part| Ok(part.extend(parts.next().unwrap_or_default()))).unwrap();
+        let written = files.replace(|part| {
+            part.extend(parts.next().unwrap_or_default());
+            Ok(())
+        });
+        written.unwrap();
     }
 
     #[test]
