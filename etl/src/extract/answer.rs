@@ -70,7 +70,7 @@ pub(super) fn push_merged(
     rows: &mut Rows,
 ) -> Result<(), ExtractError> {
     let answer = all(answer).map_err(|error| not_json(&error))?;
-    let mut names = Names::default();
+    let mut names = Names::new();
     let kept_answer = names.last_of_each(&answer);
     let kept_source = names.last_of_each(source);
     rows.push_with(|out| {
@@ -86,14 +86,14 @@ pub(super) fn push_merged(
 }
 
 /// A field as it stands in its row.
-type Field<'a> = (Cow<'a, str>, Value<'a>);
+pub(super) type Field<'a> = (Cow<'a, str>, Value<'a>);
 
 /// The fields of a source that stand before those of an answer, whose names are `names`.
 pub(super) fn before_answer<'f, 'a>(
     source: &'f Fields<'a>,
     names: impl Iterator<Item = &'f str>,
 ) -> Vec<&'f Field<'a>> {
-    let mut seen = Names::default();
+    let mut seen = Names::new();
     for name in names {
         seen.insert(name);
     }
@@ -122,7 +122,7 @@ pub(super) fn separate(out: &mut Vec<u8>) {
 }
 
 /// Names that have been there; the first few, which are mostly all, cost no hash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Names<'a> {
     few: Vec<&'a str>,
     many: HashSet<&'a str>,
@@ -130,6 +130,10 @@ struct Names<'a> {
 
 impl<'f> Names<'f> {
     const FEW: usize = 16;
+
+    fn new() -> Names<'f> {
+        Names { few: Vec::with_capacity(Self::FEW), many: HashSet::new() }
+    }
 
     /// Whether it was not there.
     fn insert(&mut self, name: &'f str) -> bool {

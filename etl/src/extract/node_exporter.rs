@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Uri;
 use tokio::time::Instant;
 
-use super::answer::{before_answer, push_fields, separate};
+use super::answer::{Field, before_answer, push_fields, separate};
 use super::cpu::{COLUMNS, CpuShares, Incomparable, push_percentages, shares};
 use super::error::ExtractError;
 use super::exposition::{CpuSeconds, cpu_seconds};
@@ -16,7 +16,7 @@ use super::http::HttpGet;
 use super::packed::PackedSamples;
 use super::progress::{Phase, Progress};
 use super::samples::Key;
-use super::target::Target;
+use super::target::{Fields, Target};
 use super::unix_seconds;
 use crate::batch::Rows;
 use crate::config::Span;
@@ -62,8 +62,7 @@ impl NodeExporter {
         let url = self.get.url(&target.fields()?)?;
         let cpus = self.poll(&url, progress).await?;
         let (fields, now) = (target.fields()?, unix_seconds());
-        let columns = COLUMNS.iter().map(|(name, _)| *name);
-        let before = before_answer(&fields, columns.chain([CPU_NUMBER, TIMESTAMP]));
+        let before = begin_rows(&fields);
         let mut rows = Rows::few();
         for cpu in &cpus {
             rows.push_with(|out| {
@@ -120,6 +119,12 @@ fn key(url: &Uri) -> Key {
     Key::of(&url.to_string())
 }
 
+/// The source's fields that every row begins with.
+fn begin_rows<'f, 'a>(fields: &'f Fields<'a>) -> Vec<&'f Field<'a>> {
+    let columns = COLUMNS.iter().map(|(name, _)| *name);
+    before_answer(fields, columns.chain([CPU_NUMBER, TIMESTAMP]))
+}
+
 /// Ends a row with what the exporter's answer adds to the source's fields.
 fn push_answer(row: &mut Vec<u8>, cpu: &CpuShares, now: u64) {
     separate(row);
@@ -128,4 +133,38 @@ fn push_answer(row: &mut Vec<u8>, cpu: &CpuShares, now: u64) {
     push_string(row, &cpu.cpu);
     push_percentages(row, cpu.percent);
     write!(row, ",\"{TIMESTAMP}\":{now}}}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::super::answer::push_merged;
+    use super::{CpuShares, Rows, begin_rows, push_answer, push_fields};
+    use crate::source::fields::all;
+
+    #[test]
+    fn a_row_is_what_merging_the_answer_would_give() {
+        let cpu = CpuShares { cpu: "1\"0".into(), percent: [0.0, 1.5, 2.0, 99.999, 4.0, 5.0, 6.0] };
+        let wide: Vec<String> = (0..60).map(|n| format!("\"c{}\":{n}", n % 40)).collect();
+        for source in [
+            "{}".to_owned(),
+            r#"{"ip":"::1","hostname":"a"}"#.to_owned(),
+            r#"{"timestamp":1,"ip":"a","pidle":"x","ip":"b","cpu_number":7}"#.to_owned(),
+            format!("{{{}}}", wide.join(",")),
+        ] {
+            let fields = all(source.as_bytes()).unwrap();
+            let (mut rows, mut merged, mut answer) = (Rows::few(), Rows::few(), b"{".to_vec());
+            rows.push_with(|out| {
+                push_fields(out, begin_rows(&fields));
+                push_answer(out, &cpu, 1_800_000_000);
+            });
+            push_answer(&mut answer, &cpu, 1_800_000_000);
+            push_merged(&fields, &answer, 1, &mut merged).unwrap();
+            let text =
+                |rows: &Rows| String::from_utf8(rows.iter().next().unwrap().to_vec()).unwrap();
+            assert_eq!(text(&rows), text(&merged));
+            assert_eq!(text(&rows).matches("\"c7\":").count(), usize::from(source.contains("c7")));
+        }
+    }
 }
