@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::csv::fields;
 use super::error::SourceError;
-use super::quoted::FIELDS_MAX;
+use rows::FIELDS_MAX;
 use super::records::{Broken, Found, Records};
 use crate::config::CsvSource;
 use crate::http::printable;

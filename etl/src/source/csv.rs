@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::columns::{check_names, delimiter, header};
-use super::encode::{Encoder, Refused};
+use rows::{Encoder, Refused};
 use super::error::SourceError;
 use super::input::Input;
-use super::json::push_string;
+use rows::json::push_string;
 use super::position::{Beginning, Behind, Position};
 use super::records::{Broken, Found, Limits, RAW_MAX, Records};
 use crate::config::CsvSource;

@@ -14,7 +14,7 @@ use memchr::{memchr2, memchr3};
 use super::error::SourceError;
 use super::input::Input;
 use super::position::{Beginning, Behind, Ending, Position};
-use super::quoted::Quoted;
+use rows::Quoted;
 
 /// Bytes asked of the file at once; tests meet a buffer's end in every place.
 const CHUNK: usize = if cfg!(test) { 61 } else { 128 << 10 };

@@ -17,7 +17,7 @@ use crate::http::printable;
 use crate::load::runtime::Outlet;
 use crate::pipeline::intake::{Begin, Closed, Inlet, Intake, Sealed, Workspace};
 use crate::pipeline::rejects::Reject;
-use crate::source::json::push_string;
+use rows::json::push_string;
 use crate::source::sql::{
     Chunk, Client, Entry, Key, Outline, Page, Relation, RowWriter, Shape, SqlError, Trouble,
 };

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use crate::http::printable;
-use crate::source::json::is_number;
+use rows::json::is_number;
 use crate::source::raw::push_one_line;
 use crate::source::sql::values::{
     push_base64, push_bool, push_decimal, push_double, push_null, push_quoted, push_single,
