@@ -3,7 +3,6 @@
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-
 /// What a quoted record's fields and their ends have room for at first.
 const FIELD_BYTES: usize = if cfg!(test) { 7 } else { 4096 };
 const FIELD_ENDS: usize = if cfg!(test) { 2 } else { 64 };

@@ -18,7 +18,7 @@ pub mod sql;
 mod tests;
 
 pub use self::csv::{CsvRows, Next, Rejection};
-pub use rows::Measure;
 pub use self::error::SourceError;
 pub use self::piece::{Cut, Piece, PieceEncoder};
 pub use self::position::{Beginning, Behind, Ending, Position};
+pub use rows::Measure;
