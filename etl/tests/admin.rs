@@ -10,7 +10,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use mock_load_api_server::Faults;
 use postgres::Postgres;
 use pprof::protos::{Message, Profile};
 use serde_json::Value;
+use support::program::{Program, free_port};
 use support::serving::{Serving, history};
 use support::{Bench, down, mock};
 
@@ -156,17 +157,6 @@ fn labels(series: &str) -> Vec<String> {
     inside.split(',').map(|pair| pair.split('=').next().unwrap().to_owned()).collect()
 }
 
-/// A program that is killed when this is dropped.
-struct Running(std::process::Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 fn get(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n");
@@ -181,9 +171,7 @@ async fn a_real_prometheus_scrapes_it() {
     let (bench, server) = (Bench::new(), mock(Faults::default()).await);
     every_second(&bench, &server.url(), 20);
     let serving = Serving::start(&bench, "p.yaml", &[]);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
+    let address = format!("127.0.0.1:{}", free_port());
     let rules = deploy("prometheus/alerts.yml");
     let config = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
@@ -200,8 +188,7 @@ async fn a_real_prometheus_scrapes_it() {
         .arg(format!("--web.listen-address={address}"))
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let started = command.spawn();
-    let _prometheus = Running(started.unwrap_or_else(|e| panic!("prometheus: {e}; .ci/packages")));
+    let _prometheus = Program::start(&mut command, "prometheus");
     let query = |query: &str| -> Vec<Value> {
         let answer = get(&address, &format!("/api/v1/query?query={query}")).unwrap_or_default();
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();

@@ -7,6 +7,7 @@
 mod datagrams;
 #[path = "support/snmpd.rs"]
 mod snmpd;
+mod support;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
