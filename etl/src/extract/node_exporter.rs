@@ -20,7 +20,7 @@ use super::target::{Fields, Target};
 use super::unix_seconds;
 use crate::batch::Rows;
 use crate::config::Span;
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// The names of what an exporter's answer adds to the source's fields, beside [`COLUMNS`].
 const CPU_NUMBER: &str = "cpu_number";
