@@ -13,6 +13,8 @@ mod held;
 mod lean;
 mod printable;
 mod response;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::response::fuzzing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
