@@ -4,7 +4,7 @@
 //! wait, [`limit`] and [`rate`] how much to ask at once, `delivery` follows one
 //! batch to its end, `worker` and `replay` feed it
 //! from the channel and from the spool ([`plan`] says what of it, `ahead` reads it, `away`
-//! takes away what was delivered, `writes` puts there what was not), [`runtime`]
+//! takes away what was delivered, `writes` and `handed` put there what was not), [`runtime`]
 //! holds one sink's parts
 //! together; [`obstacle`] and [`targets`] are what people are told and asked.
 //! Sinks implement [`Sink`]; `kinds` lists and builds them.
@@ -24,6 +24,7 @@ mod delivery;
 mod disk;
 mod files;
 pub mod gate;
+mod handed;
 mod http_sink;
 mod kinds;
 pub mod limit;
