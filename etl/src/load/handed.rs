@@ -12,6 +12,8 @@ use crate::spool::{Attempts, Stored, WriteError};
 
 /// Batches that may wait so, besides those that their workers wait for.
 pub(super) const HANDED_MAX: usize = 32;
+/// What a file holds besides its records, and more.
+const HEADER: usize = 1024;
 
 /// A new batch that goes to the spool whole.
 #[derive(Debug)]
@@ -33,12 +35,15 @@ pub(super) struct Handed {
 }
 
 impl Parts {
-    /// Has a batch written while its worker goes on, if not too many wait already.
+    /// Has a batch written while its worker goes on, if not too many wait already, and if the
+    /// spool is not full when all are written: then intake waits for the disk, as ever.
     ///
     /// # Errors
     /// The batch, when it is to be waited for.
     pub(super) fn hand_over(self: &Arc<Self>, waiting: Waiting) -> Result<(), Box<Waiting>> {
-        let Ok(place) = self.handed.clone().try_acquire_owned() else {
+        let bytes = (waiting.payload.body.len() + HEADER) * HANDED_MAX;
+        let place = self.handed.clone().try_acquire_owned();
+        let (Ok(place), true) = (place, self.spool.is_below_its_cap_with(bytes as u64)) else {
             return Err(Box::new(waiting));
         };
         self.write_handed(Handed { parts: self.clone(), waiting: Some(waiting), _place: place });

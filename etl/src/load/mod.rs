@@ -3,7 +3,7 @@
 //! [`answer`] says what a reply means, [`backoff`] and [`breaker`] how long to
 //! wait, [`limit`] and [`rate`] how much to ask at once, `delivery` follows one
 //! batch to its end, `worker` and `replay` feed it
-//! from the channel and from the spool ([`plan`] says what of it, `ahead` reads it, `away`
+//! from the channel and from the spool ([`plan`] says what of it, `precedence` how fast, `ahead` reads it, `away`
 //! takes away what was delivered, `writes` and `handed` put there what was not), [`runtime`]
 //! holds one sink's parts
 //! together; [`obstacle`] and [`targets`] are what people are told and asked.
@@ -33,6 +33,7 @@ pub mod obstacle;
 mod parquet;
 mod parts;
 pub mod plan;
+mod precedence;
 pub mod rate;
 mod replay;
 mod resend;

@@ -71,6 +71,8 @@ pub(super) struct Parts {
     pub(super) spooled: Notify,
     /// Files found unreadable in this run.
     pub(super) corrupt: AtomicU64,
+    /// New batches that workers have taken.
+    pub(super) live_taken: AtomicU64,
     /// Workers that may still take new batches.
     pub(super) live_workers: AtomicUsize,
     /// Turns true when no worker will take a new batch any more.

@@ -143,6 +143,7 @@ impl SinkRuntime {
             corrupt: AtomicU64::new(0),
             too_many_rejected: AtomicBool::new(false),
             last_probes: AtomicU32::new(0),
+            live_taken: AtomicU64::new(0),
             live_workers: AtomicUsize::new(workers),
             live_done: watch::Sender::new(false),
             disk_trouble: Mutex::new(None),

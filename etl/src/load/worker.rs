@@ -66,7 +66,10 @@ pub(super) async fn run(
             refused = parts.refused.1.recv() => Next::Refused(refused.ok()),
         };
         match next {
-            Next::Live(Some(batch)) => load(&parts, label, batch).await,
+            Next::Live(Some(batch)) => {
+                parts.live_taken.fetch_add(1, Relaxed);
+                load(&parts, label, batch).await;
+            }
             Next::Live(None) => {
                 write_all_handed(&parts).await;
                 taking_live = None;
