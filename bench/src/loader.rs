@@ -15,9 +15,9 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// Builds the release binary of `etl` and finds it.
+    /// Builds the binary of `etl` as it is shipped, and finds it.
     pub(crate) fn build_etl() -> Result<Loader, BenchError> {
-        say("building etl (release) …");
+        say("building etl (profile dist) …");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         // `cargo run` describes this crate to us; to build scripts such as ring's
@@ -29,7 +29,7 @@ impl Loader {
             }
         }
         let output = build
-            .args(["build", "--release", "--package", "etl", "--bin", "etl"])
+            .args(["build", "--profile", "dist", "--package", "etl", "--bin", "etl"])
             .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")])
             .arg("--message-format=json-render-diagnostics")
             .stderr(Stdio::inherit())

@@ -1,13 +1,10 @@
 //! Compression at the fastest level, for spool files and request bodies. Compressors are
 //! kept: a fresh one asks for its memory and clears it, whatever the batch's size.
 
-mod fixed;
-
 use std::sync::{Mutex, PoisonError};
 
 use flate2::Crc;
-
-use fixed::Deflater;
+use rows::Deflater;
 
 /// Compressors that are kept.
 const KEPT_MAX: usize = 16;
@@ -52,3 +49,6 @@ pub(crate) fn trailer(body: &[u8]) -> [u8; 8] {
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ pub mod http;
 pub mod load;
 pub mod manage;
 pub mod pipeline;
+mod reuse;
 pub mod schedule;
 pub mod source;
 pub mod spool;

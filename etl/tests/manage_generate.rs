@@ -3,12 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "support/snmpd.rs"]
+mod snmpd;
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use mock_load_api_server::Faults;
+use mock_load_api_server::{Faults, Server};
+use serde_json::Value;
+use snmpd::Snmpd;
+use support::serving::{Serving, history};
 use support::{Bench, Ran, each_exactly_once, mock};
 
 /// Generates `name` and copies its `.env.template` with these values in the place of those
@@ -26,18 +33,29 @@ fn generated(bench: &Bench, name: &str, template: &str, values: &[(&str, &str)])
 }
 
 /// `etl` without the machine's own variables.
-fn etl(bench: &Bench, args: &[&str]) -> Ran {
+fn command(bench: &Bench, args: &[&str]) -> Command {
     let mut command = bench.command(args);
-    for name in ["API_URL", "DATABASE_URL", "LOAD_URL", "SHARDS", "SHARD_KIND", "TABLE"] {
+    let fleets = ["APPLIANCES_CSV", "APPLIANCE_URL", "AGENTS_CSV", "SNMP_COMMUNITY", "SNMP_PORT"];
+    let others = ["API_URL", "DATABASE_URL", "LOAD_URL", "SHARDS", "SHARD_KIND", "TABLE"];
+    for name in fleets.into_iter().chain(others) {
         command.env_remove(name);
     }
-    command.output().unwrap().into()
+    command
+}
+
+fn etl(bench: &Bench, args: &[&str]) -> Ran {
+    command(bench, args).output().unwrap().into()
 }
 
 fn run(bench: &Bench, name: &str) -> Ran {
+    run_of(bench, name, &[])
+}
+
+/// Checks a pipeline and runs it once with more arguments.
+fn run_of(bench: &Bench, name: &str, more: &[&str]) -> Ran {
     let file = format!("pipelines/{name}/pipeline.yaml");
     etl(bench, &["check", &file]).exits(0);
-    etl(bench, &["run", &file, "--json"])
+    etl(bench, &[&["run", &file, "--json"], more].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +72,72 @@ async fn a_generated_fleet_runs_to_the_end() {
     each_exactly_once(&server, 40);
     // The directory of pipelines is what other commands take.
     etl(&bench, &["check", "pipelines"]).exits(0);
+}
+
+/// How many records of each appliance arrived.
+fn arrived(server: &Server) -> BTreeMap<String, u64> {
+    let mut arrived = BTreeMap::new();
+    for record in server.records() {
+        let record: Value = serde_json::from_slice(&record.body).unwrap();
+        *arrived.entry(record["name"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    arrived
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_fleet_is_polled_for_good() {
+    const APPLIANCES: usize = 30;
+    let (bench, server) = (Bench::new(), mock(Faults::default()).await);
+    let (appliances, load) =
+        (format!("{}/appliances/{{ip}}/cpu", server.url()), format!("{}/load", server.url()));
+    let values = [("APPLIANCE_URL", appliances.as_str()), ("LOAD_URL", load.as_str())];
+    generated(&bench, "edge", "fleet", &values);
+    let rows: String = (0..APPLIANCES).map(|n| format!("192.0.2.{n},device-{n}\n")).collect();
+    bench.write("pipelines/edge/appliances.csv", rows);
+    etl(&bench, &["check", "pipelines"]).exits(0);
+    let listed = etl(&bench, &["list"]).exits(0).stdout;
+    assert!(listed.contains("each target every 1m"), "{listed}");
+    let about = etl(&bench, &["info", "edge"]).exits(0).stdout;
+    assert!(about.contains("nobody; etl serve\n"), "{about}");
+    let unit = etl(&bench, &["service", "install", "edge", "--print"]).exits(0);
+    assert!(unit.stderr.contains("this unit asks everybody once"), "{}", unit.stderr);
+    etl(&bench, &["schedule", "edge", "daily", "03:00"]).exits(78);
+
+    let mut args = vec!["serve", "pipelines", "--listen", "127.0.0.1:0"];
+    args.extend(["--set", "extract.every=3s", "--set", "extract.timeout=2s"]);
+    let serving = Serving::spawn(command(&bench, &args));
+    serving.until("each was polled and loaded twice", |_| {
+        let arrived = arrived(&server);
+        arrived.len() == APPLIANCES && arrived.values().all(|records| *records >= 2)
+    });
+    let told = etl(&bench, &["targets", "edge"]).exits(0).stdout;
+    assert!(told.contains("device-7") || told.contains("192.0.2.7"), "{told}");
+    let (code, said) = serving.stop();
+    assert_eq!(code, Some(0), "{said}");
+    let run = history(&bench, "edge").pop().unwrap();
+    assert_eq!((&run["result"], &run["extracted"]), (&"stopped".into(), &run["delivered"]));
+    let stats = server.stats();
+    assert_eq!((stats.records, stats.duplicate_batches), (run["extracted"].as_u64().unwrap(), 0));
+
+    // The same file by hand is one pass.
+    let before = stats.records;
+    run_of(&bench, "edge", &[]).exits(0);
+    assert_eq!(server.stats().records, before + APPLIANCES as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_snmp_agents_are_asked() {
+    let (bench, server) = (Bench::new(), mock(Faults::default()).await);
+    let agent = Snmpd::start(&[], "");
+    let (port, load) = (agent.port.to_string(), format!("{}/load", server.url()));
+    generated(&bench, "agents", "snmp", &[("SNMP_PORT", &port), ("LOAD_URL", &load)]);
+    bench.write("pipelines/agents/agents.csv", "127.0.0.1,one\n127.0.0.2,two\n");
+    etl(&bench, &["check", "pipelines"]).exits(0);
+    // An agent that has just started knows its counters after some 8 s, and renews them every 5 s.
+    let patient = ["--set", "extract.timeout=59s", "--set", "extract.attempts=20"];
+    let ran = run_of(&bench, "agents", &patient).exits(0);
+    assert_eq!((ran.total("extracted"), ran.sink("delivered")), (2, 2));
+    assert_eq!(arrived(&server), [("one".to_owned(), 1), ("two".to_owned(), 1)].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +213,7 @@ async fn a_generated_writer_of_parquet_files_runs_to_the_end() {
 #[test]
 fn without_its_values_a_pipeline_says_which_are_missing() {
     let bench = Bench::new();
-    for template in ["appliances", "rest", "sql-shards"] {
+    for template in ["appliances", "fleet", "snmp", "rest", "sql-shards"] {
         bench.etl(&["generate", "--name", template, "--template", template]).exits(0);
         let ran = etl(&bench, &["check", &format!("pipelines/{template}/pipeline.yaml")]).exits(78);
         assert!(ran.stderr.contains("is not set"), "{}", ran.stderr);

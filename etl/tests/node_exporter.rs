@@ -4,6 +4,7 @@
 
 #[path = "support/exporter.rs"]
 mod exporter;
+mod support;
 
 use std::time::{Duration, Instant};
 

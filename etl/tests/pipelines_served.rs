@@ -241,6 +241,8 @@ async fn the_directory_of_examples_is_served_as_it_is() {
 
     let (bench, api, exporter, shard) =
         (Bench::new(), mock(Faults::default()).await, exporter::Exporter::start(), shard());
+    // No SNMP agent: somebody listens there who never answers.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/pipelines");
     let mut names: Vec<String> = std::fs::read_dir(&directory)
         .unwrap()
@@ -255,6 +257,7 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         .env("LOAD_URL", format!("{}/load", api.url()))
         .env("APPLIANCE_URL", api.url())
         .env("NODE_EXPORTER_PORT", exporter.port.to_string())
+        .env("SNMP_PORT", silent.local_addr().unwrap().port().to_string())
         .env("SHARD_KIND", "postgres")
         .env_remove("SHARDS")
         .env("SQLSERVER_SHARD_HOSTS", "127.0.0.1")
@@ -282,16 +285,25 @@ async fn the_directory_of_examples_is_served_as_it_is() {
         assert_eq!((&run["result"], &run["exit"]), (&json!("complete"), &json!(0)), "{run}");
         assert_eq!(run["extracted"], extracted, "{name}: {run}");
     }
-    // Its 4,000 appliances take half a minute: it ends with the server.
-    serving.until("the simulated fleet answers", |it| {
-        let metric = "etl_records_processed_total{pipeline=\"simulated\"}";
-        it.metric(metric).is_some_and(|records| records > 0.0)
-    });
+    // The 4,000 appliances of one take half a minute, others are polled for good: they end with
+    // the server.
+    for name in ["fleet", "simulated"] {
+        let metric = format!("etl_records_processed_total{{pipeline=\"{name}\"}}");
+        serving.until(&format!("the appliances of {name} answer"), |it| {
+            it.metric(&metric).is_some_and(|records| records > 0.0)
+        });
+    }
+    // An agent that is not there is one that fails, and nothing else is the worse for it.
+    assert_eq!(serving.metric("etl_fleet_targets{pipeline=\"snmp\"}"), Some(1.0));
+    assert_eq!(serving.pipeline("snmp")["state"], "running");
+    assert_eq!((serving.get("/health").0, serving.get("/ready").0), (200, 200));
     let (code, said) = serving.stop();
     assert_eq!(code, Some(0), "{said}");
-    let simulated = history(&bench, "simulated").pop().unwrap();
-    assert_eq!(simulated["errors"], json!([]), "{simulated}");
-    let sum: u64 = ["appliances", "cpu-csv", "node-exporter", "simulated"]
+    for name in ["fleet", "simulated", "snmp"] {
+        let run = history(&bench, name).pop().unwrap();
+        assert_eq!(run["errors"], json!([]), "{run}");
+    }
+    let sum: u64 = ["appliances", "cpu-csv", "fleet", "node-exporter", "simulated"]
         .iter()
         .map(|name| held(&bench, name, "http"))
         .sum();

@@ -1,20 +1,21 @@
 //! Buffers of batches that are over, kept for the next ones: a fresh one would have to be
 //! asked of the system and cleared, page by page.
 
-use std::sync::{Mutex, PoisonError};
-
 use bytes::Bytes;
 
-/// Buffers that are kept, and the largest: 6 MiB in all.
-const KEPT_MAX: usize = 48;
-const BYTES_MAX: usize = 128 << 10;
+use crate::reuse::Kept;
 
-pub(super) static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// The most that is kept: so many buffers, so many bytes in all, so many in one.
+const COUNT_MAX: usize = 48;
+const TOTAL_MAX: usize = 6 << 20;
+const BYTES_MAX: usize = 2 << 20;
+
+pub(super) static KEPT: Kept<Vec<u8>> = Kept::new(COUNT_MAX, TOTAL_MAX, Vec::capacity);
 
 /// A buffer with what a former batch has left in it, of no meaning: what is written over
 /// need not be cleared.
 pub(super) fn used() -> Vec<u8> {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    KEPT.take().unwrap_or_default()
 }
 
 /// An empty buffer.
@@ -31,14 +32,10 @@ pub(crate) fn give_back(body: Bytes) {
     }
 }
 
-/// Keeps `buffer`, unless it is large.
+/// Keeps `buffer`, unless it is large or much is kept already.
 pub(super) fn keep(buffer: Vec<u8>) {
-    if buffer.capacity() > BYTES_MAX || buffer.capacity() == 0 {
-        return;
-    }
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < KEPT_MAX {
-        kept.push(buffer);
+    if (1..=BYTES_MAX).contains(&buffer.capacity()) {
+        KEPT.keep(buffer);
     }
 }
 
@@ -52,7 +49,7 @@ mod tests {
     fn a_buffer_comes_back_only_when_nobody_else_has_it_and_is_not_huge() {
         // Other tests use the same buffers: this one is told by its size.
         let odd = 12_345;
-        let kept = || KEPT.lock().is_ok_and(|kept| kept.iter().any(|it| it.capacity() == odd));
+        let kept = || KEPT.has(|it| it.capacity() == odd);
         let body = Bytes::from(vec![7; odd]);
         let shared = body.clone();
         give_back(body);
@@ -61,7 +58,6 @@ mod tests {
         drop((shared, used()));
         assert!(empty().is_empty());
         give_back(Bytes::from(vec![7; BYTES_MAX + 1]));
-        let huge = KEPT.lock().is_ok_and(|kept| kept.iter().any(|it| it.capacity() > BYTES_MAX));
-        assert!(!huge);
+        assert!(!KEPT.has(|it| it.capacity() > BYTES_MAX));
     }
 }

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
 use super::pipeline::Schedule;
 use super::suggest::{did_you_mean, nearest};
 use super::units::Span;
-use crate::schedule::Timing;
+use crate::schedule::{Timing, Zone};
 
 /// What is wrong with a schedule, and what would be right.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ pub(crate) fn timing(schedule: &Schedule) -> Result<Timing, Problem> {
     }
 }
 
-fn from_text(text: &str, zone: Tz) -> Result<Timing, Problem> {
+fn from_text(text: &str, zone: Zone) -> Result<Timing, Problem> {
     if let Some(every) = text.strip_prefix("@every") {
         return match every.trim().parse::<Span>() {
             Ok(Span(span)) if span >= SHORTEST && every.starts_with(' ') => Ok(Timing::Every(span)),
@@ -96,7 +95,7 @@ fn from_text(text: &str, zone: Tz) -> Result<Timing, Problem> {
     Err(wrong("cron", "schedule is not a known word", &label))
 }
 
-fn fields(text: &str, zone: Tz) -> Result<Timing, Problem> {
+fn fields(text: &str, zone: Zone) -> Result<Timing, Problem> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
         let message = format!("schedule has {} fields; cron has five", fields.len());
@@ -112,7 +111,7 @@ fn fields(text: &str, zone: Tz) -> Result<Timing, Problem> {
     cron(text, zone)
 }
 
-fn cron(text: &str, zone: Tz) -> Result<Timing, Problem> {
+fn cron(text: &str, zone: Zone) -> Result<Timing, Problem> {
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     let cron: Cron = parser.parse(text).map_err(|_| {
         wrong("cron", "schedule cannot be read", "five cron fields, as in `0 3 * * *`")
@@ -124,10 +123,10 @@ fn cron(text: &str, zone: Tz) -> Result<Timing, Problem> {
     }
 }
 
-fn zone(name: &str) -> Result<Tz, Problem> {
-    name.parse().map_err(|_| {
-        let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-        let near = nearest(name, names);
+fn zone(name: &str) -> Result<Zone, Problem> {
+    Zone::named(name).ok_or_else(|| {
+        let names = Zone::names();
+        let near = nearest(name, names.iter().map(String::as_str));
         let label = match near.as_slice() {
             [] => "a name of the IANA list, as in Europe/Berlin or UTC".to_owned(),
             near => did_you_mean(near),

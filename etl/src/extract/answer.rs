@@ -11,8 +11,8 @@ use super::target::Fields;
 use crate::batch::Rows;
 use crate::http::printable;
 use crate::source::fields::all;
-use crate::source::json::push_string;
 use crate::source::raw::{at, check, push_one_line};
+use rows::json::push_string;
 
 const TIMESTAMP: &str = "timestamp";
 

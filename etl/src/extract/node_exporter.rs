@@ -19,7 +19,7 @@ use super::target::Target;
 use super::unix_seconds;
 use crate::batch::Rows;
 use crate::config::Span;
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// Polls node_exporters.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! are one task, which wakes only when the peer has something to say. The pool of
 //! [`super::HttpClient`] has a task for each connection and one more for its return, and
 //! opens another while one is on its way back; for a batch every few microseconds that is
-//! as much work as sending it. Plain HTTP/1 only.
+//! as much work as sending it. For POSTs to one URL over plain HTTP/1; all else is the pool's.
 
 use std::collections::VecDeque;
 use std::future::Future;

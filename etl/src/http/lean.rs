@@ -1,7 +1,7 @@
 //! GETs over plain HTTP that cost little while they wait. A fleet has thousands of polls
 //! in flight, each with nothing to do but to wait for its answer: here that takes a
 //! socket and no buffer, since one is needed only when there is something to read.
-//! Requests with a body, HTTP/2 and TLS are the other client's.
+//! Requests with a body, HTTP/2 and TLS are the pool's, [`super::HttpClient`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;

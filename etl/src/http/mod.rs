@@ -1,7 +1,9 @@
-//! The project's only HTTP client: hyper with a connection pool, rustls, one
-//! connect timeout over name lookup, TCP and TLS together, and errors that say
-//! in a few words what went wrong. Redirects are never followed, proxies and
-//! cookies are unknown to it, and every body is read under a cap.
+//! HTTP, asked. [`HttpClient`] is hyper with a connection pool and rustls, for whatever needs
+//! nothing else; [`HeldClient`] is for the batches of a sink and [`LeanClient`] for the polls
+//! of a fleet, both over plain HTTP/1. Which is taken when, and why: `docs/http.md`. All have
+//! one connect timeout over name lookup, TCP and TLS together, and errors that say in a few
+//! words what went wrong. Redirects are never followed, proxies and cookies are unknown to
+//! them, and every body is read under a cap.
 
 mod body;
 mod connect;
@@ -62,7 +64,8 @@ pub struct ClientOptions {
     pub idle_per_host: usize,
 }
 
-/// An HTTP client with its connection pool; clones share the pool.
+/// The client with a connection pool, for any host, method and version; clones share the
+/// pool.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     client: Client<Connector, Full<Bytes>>,

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use chrono_tz::Tz;
-
-use crate::schedule::Timing;
+use crate::schedule::{Timing, Zone};
 
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const DAY: u64 = 24 * 3600;
@@ -14,7 +12,7 @@ const DAY: u64 = 24 * 3600;
 pub(super) fn lines(timing: &Timing) -> Option<Vec<String>> {
     match timing {
         Timing::Every(interval) => every(*interval).map(|line| vec![line]),
-        Timing::Cron { cron, zone } => Some(cron_lines(cron.as_str(), *zone)),
+        Timing::Cron { cron, zone } => Some(cron_lines(cron.as_str(), zone)),
     }
 }
 
@@ -39,7 +37,7 @@ fn every(interval: Duration) -> Option<String> {
 
 /// Five cron fields. A day of the month and a day of the week that are both given mean
 /// either of them, which takes two lines.
-fn cron_lines(fields: &str, zone: Tz) -> Vec<String> {
+fn cron_lines(fields: &str, zone: &Zone) -> Vec<String> {
     let fields: Vec<String> = fields.split_whitespace().map(str::to_lowercase).collect();
     let [minute, hour, day, month, weekday] = fields.as_slice() else { return Vec::new() };
     let months =

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::config::is_name;
 
 const USAGE: &str = include_str!("templates/usage.md");
+const USAGE_SCHEDULED: &str = include_str!("templates/usage-scheduled.md");
+const USAGE_SERVED: &str = include_str!("templates/usage-served.md");
 const DOCKERFILE: &str = include_str!("templates/Dockerfile");
 
 /// What a pipeline can begin as.
@@ -16,6 +18,10 @@ const DOCKERFILE: &str = include_str!("templates/Dockerfile");
 pub enum Template {
     /// A fleet that is polled, into an API
     Appliances,
+    /// A fleet that is polled for good, into an API
+    Fleet,
+    /// SNMP agents that are asked for good, into an API
+    Snmp,
     /// A REST API into files and a database
     Rest,
     /// One table of many databases into one in PostgreSQL
@@ -55,6 +61,16 @@ impl Template {
                 include_str!("templates/appliances/env.template"),
                 include_str!("templates/appliances/README.md"),
             ],
+            Template::Fleet => [
+                include_str!("templates/fleet/pipeline.yaml"),
+                include_str!("templates/fleet/env.template"),
+                include_str!("templates/fleet/README.md"),
+            ],
+            Template::Snmp => [
+                include_str!("templates/snmp/pipeline.yaml"),
+                include_str!("templates/snmp/env.template"),
+                include_str!("templates/snmp/README.md"),
+            ],
             Template::Rest => [
                 include_str!("templates/rest/pipeline.yaml"),
                 include_str!("templates/rest/env.template"),
@@ -71,6 +87,12 @@ impl Template {
                 include_str!("templates/parquet/README.md"),
             ],
         }
+    }
+
+    /// Whether it is for `etl serve` alone: without a schedule, and so nothing for systemd.
+    #[must_use]
+    pub fn is_served(self) -> bool {
+        matches!(self, Template::Fleet | Template::Snmp)
     }
 }
 
@@ -119,6 +141,7 @@ pub fn generate(
 
 fn contents(parent: &Path, name: &str, template: Template) -> [(&'static str, String); 4] {
     let [pipeline, environment, about] = template.texts();
+    let usage = if template.is_served() { USAGE_SERVED } else { USAGE_SCHEDULED };
     let directory = parent.join(name);
     let fill = |text: &str| {
         text.replace("@NAME@", name)
@@ -128,7 +151,7 @@ fn contents(parent: &Path, name: &str, template: Template) -> [(&'static str, St
     [
         ("pipeline.yaml", fill(pipeline)),
         (".env.template", fill(environment)),
-        ("README.md", fill(&format!("{about}{USAGE}"))),
+        ("README.md", fill(&format!("{about}{USAGE}{usage}"))),
         ("Dockerfile", fill(DOCKERFILE)),
     ]
 }

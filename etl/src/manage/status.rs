@@ -40,7 +40,7 @@ pub struct Status {
     /// `running`, `retrying`, `waiting`, `stopped`, `ended`; `idle` when nobody is there to
     /// run it; `wrong` when its file is.
     pub state: String,
-    /// Its schedule, as a text.
+    /// Its schedule, or how often it polls a fleet for good, as a text.
     pub schedule: Option<String>,
     /// When it is due next; none while nobody is there to run it.
     pub next_run: Option<DateTime<Utc>>,
@@ -143,7 +143,7 @@ pub fn of(found: &Found, data_dir: &Path, server: Option<&ServerView>) -> Status
         name: found.name.clone(),
         file: found.file.display().to_string(),
         state: state.to_owned(),
-        schedule: pipeline.and_then(Pipeline::timing).map(|timing| timing.to_string()),
+        schedule: pipeline.and_then(schedule),
         next_run: next,
         error: error(found, served, last.as_ref()),
         last_run: last,
@@ -152,6 +152,12 @@ pub fn of(found: &Found, data_dir: &Path, server: Option<&ServerView>) -> Status
         pid,
         memory_bytes: pid.and_then(memory),
     }
+}
+
+/// When it runs, as a text; none for one that runs once.
+fn schedule(pipeline: &Pipeline) -> Option<String> {
+    let for_good = pipeline.every().map(|every| format!("each target every {}", every.interval));
+    for_good.or_else(|| Some(pipeline.timing()?.to_string()))
 }
 
 fn state(found: &Found, data_dir: &Path, served: Option<&Json>, running: bool) -> &'static str {

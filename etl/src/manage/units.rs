@@ -101,6 +101,13 @@ pub fn units(loaded: &Loaded, binary: &Path) -> Result<Units, UnitsError> {
              service has: write them there and install again"
         ));
     }
+    if pipeline.every().is_some() {
+        notes.push(
+            "extract.every is for etl serve: this unit asks everybody once; for good, run etl \
+             serve, or give it `schedule: \"@every …\"` in the place of extract.every"
+                .into(),
+        );
+    }
     if pipeline.run_retry.is_some() {
         notes.push("run_retry is not for units: the next due run goes on with what is left".into());
     }

@@ -17,6 +17,7 @@ pub mod state;
 mod timing;
 mod totals;
 mod worker;
+mod zone;
 
 pub use files::{Seen, expand, pipeline_files, watched};
 pub use orders::is_stopped;
@@ -27,3 +28,4 @@ pub use served::{Activity, Figures, Served};
 pub use spools::{SinkSpool, spools_of};
 pub use timing::{Clock, Timing};
 pub use totals::{Durations, RUN_SECONDS, SinkTotals, Totals};
+pub use zone::Zone;

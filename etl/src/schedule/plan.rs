@@ -143,7 +143,10 @@ mod tests {
     }
 
     fn daily() -> Timing {
-        Timing::Cron { cron: Box::new("0 3 * * *".parse().unwrap()), zone: chrono_tz::UTC }
+        Timing::Cron {
+            cron: Box::new("0 3 * * *".parse().unwrap()),
+            zone: crate::schedule::Zone::UTC,
+        }
     }
 
     /// Seconds from now to the first run, and how many were missed.

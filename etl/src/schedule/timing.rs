@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 use croner::Cron;
+
+use super::zone::Zone;
 
 /// A moment, whatever clock it was read from.
 pub type Moment = DateTime<Utc>;
@@ -20,7 +21,7 @@ pub enum Timing {
         /// The five fields.
         cron: Box<Cron>,
         /// Where the wall is.
-        zone: Tz,
+        zone: Zone,
     },
 }
 
@@ -39,7 +40,7 @@ impl fmt::Display for Timing {
             Timing::Every(interval) => {
                 write!(f, "@every {}", humantime::format_duration(*interval))
             }
-            Timing::Cron { cron, zone } if *zone == Tz::UTC => f.write_str(cron.as_str()),
+            Timing::Cron { cron, zone } if *zone == Zone::UTC => f.write_str(cron.as_str()),
             Timing::Cron { cron, zone } => write!(f, "{} {zone}", cron.as_str()),
         }
     }

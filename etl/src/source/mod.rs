@@ -3,20 +3,13 @@
 //! [`Rejection`] and never stops the rows around it.
 
 mod ahead;
-mod bulk;
 mod columns;
 mod csv;
-mod cut;
-mod encode;
 mod error;
 pub(crate) mod fields;
-mod index;
 mod input;
-pub(crate) mod json;
-mod masks;
 mod piece;
 mod position;
-mod quoted;
 pub(crate) mod raw;
 mod records;
 pub mod rest;
@@ -25,7 +18,7 @@ pub mod sql;
 mod tests;
 
 pub use self::csv::{CsvRows, Next, Rejection};
-pub use self::cut::Measure;
 pub use self::error::SourceError;
 pub use self::piece::{Cut, Piece, PieceEncoder};
 pub use self::position::{Beginning, Behind, Ending, Position};
+pub use rows::Measure;

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::bulk::{Bulk, Made, PADDING};
 use super::csv::{CsvRows, Next, Rejection, RowMaker};
-use super::cut::{Cutter, Measure, Scan};
 use super::error::SourceError;
 use super::position::{Ending, Position};
 use super::records::{KEEP_MAX, line_ends};
 use crate::batch::Rows;
+use rows::{Bulk, Made, PADDING};
+use rows::{Cutter, Measure, Scan};
 
 /// Records of a file in its order, good and bad.
 #[derive(Debug, Default)]
@@ -248,7 +248,7 @@ impl PieceEncoder {
         }
         let PieceEncoder { maker, bulk } = self;
         rows.push_many(|out, at, ends| {
-            bulk.encode(&maker.encoder, (raw, *length), out, at, |(begin, end), made| {
+            let mut taken = |(begin, end): (usize, usize), made| {
                 let short = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
                 match made {
                     Made::Row(behind) => ends.push(short(behind)),
@@ -259,7 +259,8 @@ impl PieceEncoder {
                     }
                 }
                 begins.push(short(begin));
-            })
+            };
+            bulk.encode(&maker.encoder, (raw, *length), out, at, &mut taken)
         });
         *count = begins.len();
     }

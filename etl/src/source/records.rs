@@ -5,27 +5,24 @@
 //! closed costs its first line only: what it swallowed is cut again from the
 //! next line on.
 
+mod broken;
+mod places;
+
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use memchr::{memchr2, memchr3};
+use memchr::memchr3;
+use rows::Quoted;
 
 use super::error::SourceError;
 use super::input::Input;
-use super::position::{Beginning, Behind, Ending, Position};
-use super::quoted::Quoted;
+use super::position::Ending;
 
 /// Bytes asked of the file at once; tests meet a buffer's end in every place.
 const CHUNK: usize = if cfg!(test) { 61 } else { 128 << 10 };
-/// What is hashed at once begins at a multiple of this in the stream: BLAKE3 takes 16 chunks
-/// of 1 KiB together where it can, and every step from another place on splits them up.
-const HASHED: usize = if cfg!(test) { 32 } else { 16 << 10 };
 /// Buffers that grew beyond this for one record are given back after it.
 pub(super) const KEEP_MAX: usize = 1 << 20;
-/// How often a record that never ends is cut again from its second line; each may
-/// cost reading [`Limits::record_max`] bytes twice.
-const RECUTS_MAX: u32 = 100;
 
 /// The bytes of a raw row that a rejection keeps.
 pub(super) const RAW_MAX: usize = 64 << 10;
@@ -228,59 +225,6 @@ impl Records {
         self.line
     }
 
-    /// The hash of everything before what is pending, and its bytes.
-    pub(super) fn hashed(&self) -> (blake3::Hasher, u64) {
-        let mut hasher = self.hasher.clone();
-        hasher.update(&self.buffer[self.hashed..self.start]);
-        (hasher, self.base + self.start as u64)
-    }
-
-    /// The place after the record found last.
-    pub(super) fn position(&mut self) -> Position {
-        self.hash_until(self.start);
-        self.place(Mark { at: self.start, line: self.line, after_cr: self.skip_newline })
-    }
-
-    /// The place before the record found last; none when that is not known any more.
-    /// To be asked before [`Records::position`]. How the record before it ended is
-    /// not said: with a line, since another record follows.
-    pub(super) fn position_before(&mut self) -> Option<Position> {
-        let mark = self.mark.filter(|mark| mark.at >= self.hashed)?;
-        self.hash_until(mark.at);
-        Some(Position { ending: Ending::Line, ..self.place(mark) })
-    }
-
-    /// Passes over everything before `position`, hashing it.
-    pub(super) fn advance(&mut self, position: &Position) -> Result<Beginning, SourceError> {
-        while self.base + (self.start as u64) < position.bytes {
-            if self.start == self.end && !self.fill()? {
-                return Ok(Beginning::Shorter);
-            }
-            let left = position.bytes - self.base - self.start as u64;
-            let here = self.end - self.start;
-            self.start += usize::try_from(left).map_or(here, |left| left.min(here));
-        }
-        (self.line, self.skip_newline) = (position.line, position.after_cr);
-        self.ending = position.ending;
-        let same = self.position() == *position;
-        Ok(if same { Beginning::Same } else { Beginning::Changed })
-    }
-
-    /// What stands behind the place that [`Records::advance`] went to.
-    pub(super) fn behind(&mut self) -> Result<Behind, SourceError> {
-        while self.start == self.end && self.fill()? {}
-        let next = (self.start < self.end).then(|| self.buffer[self.start]);
-        if matches!((next, self.ending), (Some(b'\n' | b'\r'), Ending::File)) {
-            // The last line ends here, and not where the file ended.
-            self.line = self.line.saturating_sub(1);
-        }
-        Ok(match (next, self.ending) {
-            (None, _) => Behind::Nothing,
-            (Some(_), Ending::Line) | (Some(b'\n' | b'\r'), Ending::File) => Behind::More,
-            (Some(_), Ending::File | Ending::OpenQuote) => Behind::Other,
-        })
-    }
-
     fn mark_here(&mut self) {
         let (at, line, after_cr) = (self.start, self.line, self.skip_newline);
         self.mark = Some(Mark { at, line, after_cr });
@@ -290,33 +234,6 @@ impl Records {
     fn ended(&mut self, with_its_line: bool) {
         if self.ending != Ending::OpenQuote {
             self.ending = if with_its_line { Ending::Line } else { Ending::File };
-        }
-    }
-
-    /// Hashes what is cut, but for the bytes behind the last multiple of [`HASHED`]; gives
-    /// the place in the buffer up to which all is hashed.
-    fn hash_whole(&mut self) -> usize {
-        let cut = self.base + self.start as u64;
-        let beyond = usize::try_from(cut % HASHED as u64).unwrap_or(usize::MAX);
-        self.hash_until(self.start.saturating_sub(beyond));
-        self.hashed
-    }
-
-    fn hash_until(&mut self, until: usize) {
-        if until > self.hashed {
-            self.hasher.update(&self.buffer[self.hashed..until]);
-            self.hashed = until;
-        }
-    }
-
-    /// The place of `mark`, up to which everything is hashed and nothing more.
-    fn place(&self, mark: Mark) -> Position {
-        Position {
-            bytes: self.base + mark.at as u64,
-            line: mark.line,
-            after_cr: mark.after_cr,
-            fingerprint: self.hasher.finalize().to_hex().to_string(),
-            ending: self.ending,
         }
     }
 
@@ -387,52 +304,6 @@ impl Records {
         self.start += length;
         self.ended(content < length);
         Ok(Found::Record(framed))
-    }
-
-    /// Gives up on the record at `start`: its first line is broken, and cutting goes
-    /// on with the line after.
-    fn recut(&mut self, length: usize, why: &str, cap: bool) -> Result<Found, SourceError> {
-        self.parser.reset();
-        if !cap {
-            self.ending = Ending::OpenQuote;
-        }
-        let bytes = &self.buffer[self.start..self.start + length];
-        let Some(first) = memchr2(b'\n', b'\r', bytes) else {
-            return if cap { self.too_long() } else { Ok(self.broken(length, 0, why.to_owned())) };
-        };
-        if self.recuts == RECUTS_MAX {
-            let (path, line, count) = (self.path.clone(), self.line, self.recuts);
-            return Err(SourceError::Quotes { path, line, count });
-        }
-        self.recuts += 1;
-        let terminator = 1 + usize::from(bytes[first..].starts_with(b"\r\n"));
-        let reason = if cap { format!("{why} {}", self.limits) } else { why.to_owned() };
-        Ok(self.broken(first, terminator, reason))
-    }
-
-    /// Gives up on a line that is longer than a record may be and drops it.
-    fn too_long(&mut self) -> Result<Found, SourceError> {
-        let reason = format!("the line is longer than {}", self.limits);
-        let line_end =
-            |records: &Self| memchr2(b'\n', b'\r', &records.buffer[records.start..records.end]);
-        let found = self.broken(self.end - self.start, 0, reason);
-        while self.fill()? {
-            if let Some(at) = line_end(self) {
-                self.start += at + 1;
-                self.skip_newline = self.buffer[self.start - 1] == b'\r';
-                self.ended(true);
-                break;
-            }
-            self.start = self.end;
-        }
-        Ok(found)
-    }
-
-    fn broken(&mut self, length: usize, terminator: usize, reason: String) -> Found {
-        let framed = self.take_line(length, terminator);
-        let raw = self.raw(&framed);
-        let raw = raw[..raw.len().min(RAW_MAX)].to_vec();
-        Found::Broken(Broken { line: framed.line, reason, raw })
     }
 
     /// Reads more behind what is pending, which may move towards the buffer's start;

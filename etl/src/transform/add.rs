@@ -8,7 +8,7 @@ use super::path::{Node, Path};
 use super::record::Placing;
 use super::scan::text;
 use crate::config::Added;
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// Fields and what is put into them.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::path::{Node, Path};
 use super::record::{Fate, edit};
 use super::scan::{text, text_of};
 use crate::config::Cast as To;
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// Fields and their types.
 #[derive(Debug)]

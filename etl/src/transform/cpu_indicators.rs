@@ -9,7 +9,7 @@
 use super::error::StepError;
 use crate::http::printable;
 use crate::source::fields::{Value, pick};
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// 9999-12-31T23:59:59Z; more is milliseconds or nonsense.
 const TIMESTAMP_MAX: u64 = 253_402_300_799;

@@ -4,7 +4,7 @@
 
 use super::error::StepError;
 use super::scan::{Fault, Fields, is_object, text, text_of};
-use crate::source::json::push_escaped;
+use rows::json::push_escaped;
 
 /// What joins the names.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Paths to fields, `user.name`, and all paths of a step as one tree, so that a record
 //! is gone through once however many fields a step names.
 
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// Names within each other in a path.
 const STEPS_MAX: usize = 32;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::source::json::{CLASSES, ESCAPE};
+use rows::json::{CLASSES, ESCAPE};
 
 /// Objects and lists within each other; deeper records are rejected. Also bounds the
 /// recursion of all steps.

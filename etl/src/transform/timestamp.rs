@@ -11,7 +11,7 @@ use super::error::StepError;
 use super::path::{Node, Path};
 use super::record::{Fate, edit};
 use super::scan::{text, text_of};
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// Numbers up to this are seconds where nothing is said, larger ones milliseconds: the
 /// year 5138 in the one, March 1973 in the other.

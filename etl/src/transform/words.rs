@@ -4,7 +4,7 @@ use super::error::StepError;
 use super::path::{Node, Path};
 use super::record::{Fate, Placing, edit, find};
 use super::scan::{Fields, is_object, items, text, text_of};
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// White space around texts goes.
 #[derive(Debug)]

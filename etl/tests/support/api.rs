@@ -12,6 +12,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use mock_load_api_server::{Faults, Server};
+
+use crate::support::{Bench, Ran, mock};
+
 /// A request as it came.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -145,4 +149,23 @@ pub fn records(range: std::ops::Range<usize>) -> String {
     let records: Vec<String> =
         range.map(|n| format!("{{\"id\":{n},\"title\":\"record {n}\"}}")).collect();
     format!("[{}]", records.join(","))
+}
+
+/// A pipeline `p` of the API `rest` into `sink`; what fails is asked for three times.
+pub fn pipeline(bench: &Bench, rest: &str, sink: &str, load: &str) {
+    let retry =
+        if rest.contains("retry:") { "" } else { "retry: { attempts: 3, base: 5ms, cap: 40ms }" };
+    let text = format!(
+        "name: p\nsource:\n  rest:\n    {}\n    {retry}\nload:\n  - http: {{ url: \"{sink}/load\" }}\n    {}\n",
+        rest.trim().replace('\n', "\n    "),
+        load.trim().replace('\n', "\n    ")
+    );
+    bench.write("p.yaml", text);
+}
+
+/// Runs a pipeline of the API's `path` with more settings.
+pub async fn run(api: &Api, path: &str, more: &str) -> (Ran, Server, Bench) {
+    let (bench, sink) = (Bench::new(), mock(Faults::default()).await);
+    pipeline(&bench, &format!("url: {}\n{more}", api.url(path)), &sink.url(), "");
+    (bench.run(&[]), sink, bench)
 }

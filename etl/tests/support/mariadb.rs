@@ -7,15 +7,14 @@
     reason = "each test file uses a part of this, and a failed step is a failed test"
 )]
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// How long a start may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::support::program::{Program, free_port};
 
 /// Several servers at once would need more of it than a machine may give.
 const NO_AIO: [&str; 1] = ["--innodb-use-native-aio=0"];
@@ -24,7 +23,7 @@ const NO_AIO: [&str; 1] = ["--innodb-use-native-aio=0"];
 pub struct MariaDb {
     dir: TempDir,
     pub port: u16,
-    server: Option<Child>,
+    server: Option<Program>,
 }
 
 impl MariaDb {
@@ -44,8 +43,7 @@ impl MariaDb {
             panic!("{error}: install the Debian package `mariadb-server` (bash .ci/packages)")
         });
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = MariaDb { dir, port, server: None };
+        let mut server = MariaDb { dir, port: free_port(), server: None };
         server.go();
         server
     }
@@ -67,20 +65,18 @@ impl MariaDb {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        self.server = Some(command.spawn().unwrap());
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() || !self.answers() {
-            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-            assert!(began.elapsed() < PATIENCE, "the server does not answer: {log}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let mut server = Program::start(&mut command, "mariadb-server");
+        let up =
+            server.is_up(|| TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.answers());
+        let log = || std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        assert!(up, "the server has ended: {}", log());
+        self.server = Some(server);
     }
 
     /// Kills the server.
     pub fn halt(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        server.kill().unwrap();
-        server.wait().unwrap();
+        server.stop(Signal::KILL);
     }
 
     /// `mysql://…` of a database.

@@ -10,6 +10,7 @@
 
 pub mod crash;
 pub mod files;
+pub mod program;
 pub mod serving;
 
 use std::fmt::Write as _;

@@ -8,22 +8,20 @@
     reason = "each test file uses a part of this, and a failed step is a failed test"
 )]
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// How long a start or a stop may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::program::{Program, free_port};
 
 /// A running server, stopped when it is dropped.
 pub struct Postgres {
     dir: TempDir,
     pub port: u16,
-    server: Option<Child>,
+    server: Option<Program>,
     options: Vec<String>,
 }
 
@@ -58,9 +56,8 @@ impl Postgres {
             "-D",
         ]);
         assert!(ran(init.arg(&data)), "initdb failed");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let options = settings.iter().map(|setting| format!("-c{setting}")).collect();
-        let mut server = Postgres { dir, port, server: None, options };
+        let mut server = Postgres { dir, port: free_port(), server: None, options };
         server.go();
         server.sql("postgres", "CREATE DATABASE etl");
         server
@@ -95,12 +92,9 @@ impl Postgres {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        self.server = Some(command.spawn().unwrap());
-        let began = Instant::now();
-        while !self.answers() {
-            assert!(began.elapsed() < PATIENCE, "the server does not answer: {}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut server = Program::start(&mut command, "postgresql");
+        assert!(server.is_up(|| self.answers()), "the server has ended: {}", self.log());
+        self.server = Some(server);
     }
 
     /// Whether the server takes connections; it need not let us in.
@@ -134,9 +128,7 @@ impl Postgres {
     /// Stops the server at once, as a restart does: connections are cut.
     pub fn halt(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        let pid = rustix::process::Pid::from_child(&server);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        server.wait().unwrap();
+        server.stop(Signal::INT);
     }
 
     /// What `sql` gives in `database`: rows as lines, columns parted by `|`.

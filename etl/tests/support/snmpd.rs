@@ -8,16 +8,13 @@
 )]
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
-use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// Nothing that a test waits for takes as long, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::program::{Program, free_udp_port, started};
 
 /// A user of version 3: name, and protocols with passwords as net-snmp spells them.
 pub type User =
@@ -26,7 +23,7 @@ pub type User =
 /// A running agent; ends with the test, however that ends.
 pub struct Snmpd {
     dir: TempDir,
-    process: Child,
+    process: Program,
     pub port: u16,
 }
 
@@ -48,12 +45,12 @@ impl Snmpd {
             conf.push('\n');
         }
         conf.push_str(more);
-        (0..5).find_map(|_| Snmpd::start_once(&conf)).expect("snmpd ends at once")
+        started(|| Snmpd::start_once(&conf))
     }
 
     fn start_once(conf: &str) -> Option<Snmpd> {
         let dir = tempfile::tempdir().unwrap();
-        let port = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let port = free_udp_port();
         let agent = format!("agentAddress udp:0.0.0.0:{port},udp6:[::]:{port}\n");
         std::fs::write(dir.path().join("agent.conf"), agent + conf).unwrap();
         let process = spawn(dir.path());
@@ -63,9 +60,7 @@ impl Snmpd {
 
     /// Stops the agent as an administrator does.
     pub fn stop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.process.wait().unwrap();
+        self.process.stop(Signal::TERM);
     }
 
     /// Removes what it keeps between its starts, as if it were another machine.
@@ -102,46 +97,24 @@ impl Snmpd {
     }
 
     fn is_up(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if self.process.try_wait().unwrap().is_some() {
-                return false;
-            }
-            let mut probe = self.command("snmpget", &["-t1", "-r0"], &["1.3.6.1.2.1.1.3.0"]);
-            match probe.stderr(Stdio::null()).stdout(Stdio::null()).status() {
-                Ok(status) if status.success() => return true,
-                Ok(_) => {}
-                Err(error) => panic!("install the Debian package snmp: {error}"),
-            }
-            assert!(Instant::now() < deadline, "snmpd does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let mut probe = self.command("snmpget", &["-t1", "-r0"], &["1.3.6.1.2.1.1.3.0"]);
+        probe.stderr(Stdio::null()).stdout(Stdio::null());
+        self.process.is_up(|| {
+            let status = probe.status();
+            status.unwrap_or_else(|e| panic!("install the Debian package snmp: {e}")).success()
+        })
     }
 }
 
-impl Drop for Snmpd {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn spawn(dir: &Path) -> Child {
-    let started = Command::new("snmpd")
+fn spawn(dir: &Path) -> Program {
+    let mut command = Command::new("snmpd");
+    command
         .args(["-f", "-C", "-Lf"])
         .arg(dir.join("log"))
         .arg("-c")
         .arg(dir.join("agent.conf"))
         .env("MIBS", "")
         .env("SNMP_PERSISTENT_DIR", dir.join("state"))
-        .stdin(Stdio::null())
-        .spawn();
-    match started {
-        Ok(process) => process,
-        // Debian has it in /usr/sbin, which is not in everybody's path.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            panic!("install the Debian package snmpd, and have /usr/sbin in PATH: {error}")
-        }
-        Err(error) => panic!("snmpd does not start: {error}"),
-    }
+        .stdin(Stdio::null());
+    Program::start(&mut command, "snmpd")
 }

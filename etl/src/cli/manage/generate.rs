@@ -24,11 +24,14 @@ pub(super) fn run(args: &GenerateArgs) -> Result<Exit, Exit> {
         true => String::new(),
         false => format!(" --dir {}", args.dir.display()),
     };
+    let unit = match args.template.is_served() {
+        true => String::new(),
+        false => format!("etl service install {name}{elsewhere}, or "),
+    };
     text.push_str(&format!(
         "next   install -m 600 {directory}/.env.template {directory}/.env     and fill it in\n       \
          etl doctor {directory}/pipeline.yaml\n       \
-         etl run {directory}/pipeline.yaml, or for good: etl service install {name}{elsewhere}, \
-         or etl serve {}\n",
+         etl run {directory}/pipeline.yaml, or for good: {unit}etl serve {}\n",
         args.dir.display()
     ));
     print(&text);

@@ -34,7 +34,7 @@ pub(super) fn run(args: &InfoArgs) -> Result<Exit, Exit> {
     }
     let mut text = about(&status, &pipeline, &next);
     text.push_str(&format!("data       {}\n", data_dir.join(&found.name).display()));
-    text.push_str(&format!("run by     {}\n", run_by(&status, server.is_some())));
+    text.push_str(&format!("run by     {}\n", run_by(&status, &pipeline, server.is_some())));
     text.push_str("\nconfiguration, with defaults, secrets hidden:\n");
     text.push_str(&serde_saphyr::to_string(&configuration).unwrap_or_default());
     print(&text);
@@ -79,13 +79,14 @@ fn about(status: &Status, pipeline: &Pipeline, next: &[String]) -> String {
     text
 }
 
-fn run_by(status: &Status, server: bool) -> String {
+fn run_by(status: &Status, pipeline: &Pipeline, server: bool) -> String {
     match status.pid {
         Some(pid) if server => format!("etl serve, pid {pid}"),
         Some(pid) => format!("pid {pid}"),
         None if units::is_installed(&status.name) => {
             format!("systemd: {}", units::service_name(&status.name))
         }
+        None if pipeline.every().is_some() => "nobody; etl serve".to_owned(),
         None => "nobody; etl service install, or etl serve".to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::super::tree::{Filled, Key, Node, Scalar, Value};
 use super::{At, Walk, names};
-use crate::source::json::is_number;
+use rows::json::is_number;
 
 impl Walk<'_> {
     /// A constant as JSON. A value from a variable is a text, whatever it looks like.

@@ -40,6 +40,23 @@ pub(super) struct Client {
     salt: AtomicU64,
 }
 
+/// One request: what an agent is asked, and who hears how far that is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub agent: SocketAddr,
+    pub kind: Kind,
+    /// Objects behind each of `oids` that GETBULK asks for; 0 for a GET.
+    pub repetitions: i32,
+    pub oids: &'a [Oid],
+    pub progress: &'a Progress,
+}
+
+impl Question<'_> {
+    fn pdu(&self, id: i32) -> Pdu {
+        Pdu::asking(self.kind, id, self.repetitions, self.oids)
+    }
+}
+
 enum Security {
     Community(Vec<u8>),
     User(User),
@@ -78,24 +95,14 @@ impl Client {
 
     /// The answer to one request, whatever it says; comes in its own time, so that the
     /// caller's deadline is the only one.
-    pub async fn ask(
-        &self,
-        agent: SocketAddr,
-        kind: Kind,
-        repetitions: i32,
-        oids: &[Oid],
-        progress: &Progress,
-    ) -> Result<Pdu, SnmpError> {
-        progress.enter(Phase::Agent(self.silence()));
+    pub async fn ask(&self, question: Question<'_>) -> Result<Pdu, SnmpError> {
+        question.progress.enter(Phase::Agent(self.silence()));
         match &self.security {
-            Security::User(user) => {
-                self.ask_as(user, agent, kind, repetitions, oids, progress).await
-            }
+            Security::User(user) => self.ask_as(user, question).await,
             Security::Community(community) => {
-                let mut ticket = self.sockets.ticket(agent);
+                let mut ticket = self.sockets.ticket(question.agent);
                 let id = ticket.id;
-                let pdu = Pdu::asking(kind, id, repetitions, oids);
-                let message = community_message(community, &pdu);
+                let message = community_message(community, &question.pdu(id));
                 let accept = |datagram: &[u8]| {
                     let (from, pdu) = read_community_message(datagram).ok()?;
                     let ours = from == community.as_slice()
@@ -103,7 +110,7 @@ impl Client {
                         && pdu.request == id;
                     ours.then_some(pdu)
                 };
-                self.exchange(&mut ticket, &message, progress, accept).await
+                self.exchange(&mut ticket, &message, question.progress, accept).await
             }
         }
     }
@@ -121,23 +128,15 @@ impl Client {
         }
     }
 
-    async fn ask_as(
-        &self,
-        user: &User,
-        agent: SocketAddr,
-        kind: Kind,
-        repetitions: i32,
-        oids: &[Oid],
-        progress: &Progress,
-    ) -> Result<Pdu, SnmpError> {
+    async fn ask_as(&self, user: &User, question: Question<'_>) -> Result<Pdu, SnmpError> {
+        let Question { agent, progress, .. } = question;
         let mut engine = match self.engines.get(agent) {
             Some(engine) => engine,
             None => self.discover(user, agent, progress).await?,
         };
         let (mut clocks, mut discovered) = (0, false);
         loop {
-            let said = self.once(user, &engine, agent, kind, repetitions, oids, progress).await?;
-            match said {
+            match self.once(user, &engine, question).await? {
                 Said::Answer(pdu) => return Ok(pdu),
                 Said::Report(Report::NotInTimeWindows) if clocks < CLOCK_TRIES => clocks += 1,
                 Said::Report(Report::UnknownEngineIds) if !discovered => {
@@ -161,7 +160,7 @@ impl Client {
         let pdu = Pdu::asking(Kind::Get, ticket.id, 0, &[]);
         let data = Scoped { engine: &[], context: &[], pdu }.encode();
         let id = ticket.id.unsigned_abs();
-        let question = Envelope {
+        let message = Envelope {
             id,
             size_max: MESSAGE_MAX,
             flags: flag::REPORTABLE,
@@ -180,26 +179,21 @@ impl Client {
             // Its clock is a guess until a signed message says so.
             fits.then(|| Engine::new(user, envelope.engine, envelope.boots, envelope.time))
         };
-        let engine = self.exchange(&mut ticket, &question.encode().0, progress, accept).await?;
+        let engine = self.exchange(&mut ticket, &message.encode().0, progress, accept).await?;
         let engine = Arc::new(engine);
         self.engines.keep(agent, &engine);
         Ok(engine)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a request is made of")]
     async fn once(
         &self,
         user: &User,
         engine: &Engine,
-        agent: SocketAddr,
-        kind: Kind,
-        repetitions: i32,
-        oids: &[Oid],
-        progress: &Progress,
+        question: Question<'_>,
     ) -> Result<Said, SnmpError> {
-        let mut ticket = self.sockets.ticket(agent);
+        let mut ticket = self.sockets.ticket(question.agent);
         let id = ticket.id;
-        let pdu = Pdu::asking(kind, id, repetitions, oids);
+        let pdu = question.pdu(id);
         let mut data = Scoped { engine: &engine.id, context: &user.context, pdu }.encode();
         let (boots, time) = engine.clock();
         let salt = self.salt.fetch_add(1, Relaxed);
@@ -222,7 +216,7 @@ impl Client {
         let (mut message, digest) = envelope.encode();
         engine.keys.sign(&mut message, digest);
         let accept = |datagram: &[u8]| read_secured(user, engine, id, datagram);
-        self.exchange(&mut ticket, &message, progress, accept).await
+        self.exchange(&mut ticket, &message, question.progress, accept).await
     }
 
     /// Sends a message until something comes that `accept` takes. The waits double, a few

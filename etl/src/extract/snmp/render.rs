@@ -2,7 +2,7 @@
 //! text where they are text and else as hex.
 
 use super::pdu::Value;
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// How net-snmp packs a floating point number into opaque bytes.
 const OPAQUE_FLOAT: [u8; 3] = [0x9f, 0x78, 4];

@@ -1,5 +1,5 @@
 //! Agents that misbehave: they send garbage, wrong numbers, from elsewhere, twice, in
-//! circles. Real agents are met in `tests/snmp.rs`.
+//! circles. Real agents are met in `tests/snmp.rs` and `tests/snmp_fleet.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

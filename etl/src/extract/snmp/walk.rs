@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::client::Client;
+use super::client::{Client, Question};
 use super::error::{SnmpError, status_name};
 use super::oid::Oid;
 use super::pdu::{Binding, Kind, Pdu, Value};
@@ -35,7 +35,9 @@ impl Client {
         let mut values = Vec::with_capacity(oids.len());
         let mut parts: Vec<&[Oid]> = oids.chunks(GET_MAX).rev().collect();
         while let Some(part) = parts.pop() {
-            let answer = self.ask(agent, Kind::Get, 0, part, progress).await?;
+            let question =
+                Question { agent, kind: Kind::Get, repetitions: 0, oids: part, progress };
+            let answer = self.ask(question).await?;
             if answer.status == TOO_BIG && part.len() > 1 {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
@@ -66,7 +68,9 @@ impl Client {
         loop {
             let last = walk.found.last().map_or(root, |binding| &binding.oid).clone();
             let asked = std::slice::from_ref(&last);
-            let answer = self.ask(agent, Kind::GetBulk, repetitions, asked, progress).await?;
+            let question =
+                Question { agent, kind: Kind::GetBulk, repetitions, oids: asked, progress };
+            let answer = self.ask(question).await?;
             if answer.status == TOO_BIG && repetitions > 1 {
                 repetitions /= 2;
                 continue;

@@ -17,11 +17,11 @@ use crate::http::printable;
 use crate::load::runtime::Outlet;
 use crate::pipeline::intake::{Begin, Closed, Inlet, Intake, Sealed, Workspace};
 use crate::pipeline::rejects::Reject;
-use crate::source::json::push_string;
 use crate::source::sql::{
     Chunk, Client, Entry, Key, Outline, Page, Relation, RowWriter, Shape, SqlError, Trouble,
 };
 use crate::stop::Urgency;
+use rows::json::push_string;
 
 /// Chunks that may wait between the connection and the intake.
 const CHUNKS_AHEAD: usize = 2;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use tokio::sync::mpsc::Sender;
 
 use super::error::SqlError;
-use crate::source::json::push_string;
+use rows::json::push_string;
 
 /// A chunk is handed on when it has so many bytes.
 const CHUNK_BYTES: usize = 128 * 1024;

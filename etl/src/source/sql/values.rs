@@ -4,7 +4,7 @@
 //! become texts; times are ISO 8601, with `Z` or an offset only where the database knows
 //! a zone; bytes are base64.
 
-use crate::source::json::{is_number, push_escaped, push_string};
+use rows::json::{is_number, push_escaped, push_string};
 
 /// `null`.
 #[inline]

@@ -3,19 +3,20 @@
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::records::KEEP_MAX;
-
 /// What a quoted record's fields and their ends have room for at first.
 const FIELD_BYTES: usize = if cfg!(test) { 7 } else { 4096 };
 const FIELD_ENDS: usize = if cfg!(test) { 2 } else { 64 };
 
 /// The ends of more fields are not kept: no header has so many columns, so that such
 /// a record is refused for its number of fields.
-pub(super) const FIELDS_MAX: usize = 1 << 16;
+pub const FIELDS_MAX: usize = 1 << 16;
+
+/// Longer fields than these bytes do not keep their memory.
+const FIELDS_BYTES_KEPT: usize = 1 << 20;
 
 /// csv-core and the fields it has copied out.
 #[derive(Debug)]
-pub(super) struct Quoted {
+pub struct Quoted {
     reader: Reader,
     fields: Vec<u8>,
     ends: Vec<usize>,
@@ -25,7 +26,9 @@ pub(super) struct Quoted {
 }
 
 impl Quoted {
-    pub(super) fn new(delimiter: u8) -> Self {
+    /// For rows whose fields end with this byte.
+    #[must_use]
+    pub fn new(delimiter: u8) -> Self {
         let mut parser = Quoted {
             reader: ReaderBuilder::new().delimiter(delimiter).build(),
             fields: vec![0; FIELD_BYTES],
@@ -39,15 +42,15 @@ impl Quoted {
     }
 
     /// Before a record.
-    pub(super) fn begin(&mut self) {
-        if self.fields.len() > KEEP_MAX {
+    pub fn begin(&mut self) {
+        if self.fields.len() > FIELDS_BYTES_KEPT {
             self.fields = vec![0; FIELD_BYTES];
         }
         (self.field_bytes, self.field_count, self.dropped) = (0, 0, 0);
     }
 
     /// Gives up on a record that is not complete.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.reader.reset();
         // Having read something, csv-core does not look for a byte order mark, which
         // could also be the beginning of a field.
@@ -56,12 +59,13 @@ impl Quoted {
     }
 
     /// The number of fields, all of them.
-    pub(super) fn field_count(&self) -> usize {
+    #[must_use]
+    pub fn field_count(&self) -> usize {
         self.dropped + self.field_count
     }
 
     /// The fields, if there are at most [`FIELDS_MAX`].
-    pub(super) fn fields(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut start = 0;
         self.ends[..self.field_count].iter().map(move |end| {
             let field = &self.fields[start..*end];
@@ -72,7 +76,7 @@ impl Quoted {
 
     /// Feeds `input`, which is not empty, until the record ends or all is taken; says
     /// whether it has ended, and how much was taken.
-    pub(super) fn read(&mut self, input: &[u8]) -> (bool, usize) {
+    pub fn read(&mut self, input: &[u8]) -> (bool, usize) {
         let mut taken = 0;
         loop {
             let (result, count, written, ended) = self.reader.read_record(

@@ -5,14 +5,14 @@ use super::json::{CLASSES, ESCAPE, HIGH};
 use super::masks::{BLOCK, Way, block};
 
 /// Bytes that are looked at together, so that a bit is left over.
-pub(super) const LOOK_MAX: usize = BLOCK - 1;
+pub(crate) const LOOK_MAX: usize = BLOCK - 1;
 
 /// Ends that are written down together.
 const ENDS: usize = 8;
 
 /// What was found; kept from one stretch to the next for its memory.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     /// Ends of fields: delimiters and line ends outside quotes. Longer than it needs to
     /// be; `count` are valid.
     ends: Vec<End>,
@@ -27,11 +27,11 @@ pub(super) struct Index {
 
 /// Where a field ends, and what it is.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct End(u32);
+pub(crate) struct End(u32);
 
 /// What is known of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// As JSON spells numbers, if it is not too long.
     Number,
     /// No number; nothing in it is escaped, and all of it is ASCII.
@@ -66,13 +66,13 @@ impl End {
 
     /// The place of the delimiter or line end.
     #[inline(always)]
-    pub(super) fn at(self) -> usize {
+    pub(crate) fn at(self) -> usize {
         (self.0 & (End::TEXT - 1)) as usize
     }
 
     /// What the field before it is.
     #[inline(always)]
-    pub(super) fn known(self) -> Known {
+    pub(crate) fn known(self) -> Known {
         if self.0 & End::NUMBER != 0 {
             Known::Number
         } else if self.0 & End::TEXT != 0 {
@@ -87,7 +87,7 @@ impl Index {
     /// Looks at the first `length` of `bytes`: whole rows, less than a GiB. Without
     /// `numbers` these are texts like others.
     #[inline(always)]
-    pub(super) fn build(
+    pub(crate) fn build(
         &mut self,
         way: impl Way,
         bytes: &[u8],
@@ -185,32 +185,32 @@ impl Index {
     }
 
     /// Ends of lines.
-    pub(super) fn lines(&self) -> &[u32] {
+    pub(crate) fn lines(&self) -> &[u32] {
         &self.lines[..self.line_count]
     }
 
     /// Ends of fields, from number `first` on.
     #[inline(always)]
-    pub(super) fn ends(&self, first: usize) -> &[End] {
+    pub(crate) fn ends(&self, first: usize) -> &[End] {
         self.ends[..self.count].get(first..).unwrap_or_default()
     }
 
     /// Of the [`LOOK_MAX`] bytes from `at` those that are escaped or whose encoding is
     /// checked; with others behind them.
     #[inline]
-    pub(super) fn special(&self, at: usize) -> u64 {
+    pub(crate) fn special(&self, at: usize) -> u64 {
         self.special.from(at)
     }
 
     /// Points, as above.
     #[inline]
-    pub(super) fn point(&self, at: usize) -> u64 {
+    pub(crate) fn point(&self, at: usize) -> u64 {
         self.point.from(at)
     }
 
     /// What is neither digit nor point, as above.
     #[inline]
-    pub(super) fn other(&self, at: usize) -> u64 {
+    pub(crate) fn other(&self, at: usize) -> u64 {
         self.other.from(at)
     }
 }
@@ -253,7 +253,7 @@ fn reach(marks: u64, within: u64, carried: &mut u64) -> u64 {
 }
 
 /// Whether a long field is escaped or its encoding checked.
-pub(super) fn is_special(field: &[u8]) -> bool {
+pub(crate) fn is_special(field: &[u8]) -> bool {
     let class = field.iter().fold(0, |class, byte| class | CLASSES[usize::from(*byte)]);
     class & (ESCAPE | HIGH) != 0
 }

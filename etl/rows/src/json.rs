@@ -2,7 +2,7 @@
 //! the spelling they came in. Shared by everything that writes rows.
 
 /// The byte is a control character, a quote or a backslash.
-pub(crate) const ESCAPE: u8 = 1;
+pub const ESCAPE: u8 = 1;
 /// The byte is part of a character beyond ASCII.
 pub(crate) const HIGH: u8 = 2;
 /// The byte does not occur in a JSON number.
@@ -14,7 +14,7 @@ const SIGN: u8 = 16;
 
 /// What each byte means for its encoding: the union over a text's bytes tells which
 /// checks it still needs.
-pub(crate) const CLASSES: [u8; 256] = classes();
+pub const CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
     let mut classes = [NOT_NUMBER; 256];
@@ -66,7 +66,7 @@ pub(crate) fn is_number_of(class: u8, text: &[u8]) -> bool {
 /// Whether `text` is spelled as JSON spells numbers and means the same number to
 /// every reader: `-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?`, at most 17 significant
 /// digits, within the range of a 64-bit float.
-pub(crate) fn is_number(text: &[u8]) -> bool {
+pub fn is_number(text: &[u8]) -> bool {
     if text.len() > NUMBER_LENGTH_MAX {
         return false;
     }
@@ -107,7 +107,7 @@ pub(crate) fn is_number(text: &[u8]) -> bool {
 }
 
 /// Appends `text` as a JSON string.
-pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     push_escaped(out, text.as_bytes());
     out.push(b'"');
@@ -136,7 +136,7 @@ pub(crate) fn put_escaped(out: &mut [u8], mut at: usize, text: &[u8]) -> usize {
 }
 
 /// Appends bytes that are UTF-8 with what JSON wants escaped.
-pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
+pub fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let mut written = 0;
     for (at, &byte) in text.iter().enumerate() {
         if CLASSES[usize::from(byte)] & ESCAPE == 0 {

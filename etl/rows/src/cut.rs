@@ -8,9 +8,14 @@ use super::masks::{BLOCK, Way, Work, best, block};
 
 /// What a scan came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scan {
+pub enum Scan {
     /// The rows wanted end here; so many lines are before.
-    Found { end: usize, lines: u64 },
+    Found {
+        /// Behind its last byte.
+        end: usize,
+        /// Line ends in it.
+        lines: u64,
+    },
     /// There is no such end in what is there.
     More,
     /// Not to be cut.
@@ -28,7 +33,7 @@ pub struct Measure {
 
 /// Looks for the end of the next rows, over several calls where more is read meanwhile.
 #[derive(Debug)]
-pub(super) struct Cutter {
+pub struct Cutter {
     delimiter: u8,
     /// Everything before is looked at.
     scanned: usize,
@@ -62,7 +67,9 @@ impl Work for Scanning<'_> {
 }
 
 impl Cutter {
-    pub(super) fn new(delimiter: u8) -> Cutter {
+    /// For rows whose fields end with this byte.
+    #[must_use]
+    pub fn new(delimiter: u8) -> Cutter {
         Cutter {
             delimiter,
             scanned: 0,
@@ -77,7 +84,7 @@ impl Cutter {
 
     /// Looks on in `bytes`, which begin with a record and have grown since the last
     /// call. At the end of the file (`whole`) the last rows will do.
-    pub(super) fn scan(&mut self, bytes: &[u8], measure: Measure, whole: bool) -> Scan {
+    pub fn scan(&mut self, bytes: &[u8], measure: Measure, whole: bool) -> Scan {
         best(Scanning { cutter: self, bytes, measure, whole })
     }
 

@@ -9,7 +9,7 @@ use super::masks::{BLOCK, Way, Work, best};
 use super::quoted::Quoted;
 
 /// Zeros that follow the bytes of rows, so that a chunk can be read from any of them.
-pub(super) const PADDING: usize = BLOCK;
+pub const PADDING: usize = BLOCK;
 
 /// Decimals with more digits take a longer look.
 const DIGITS_MAX: usize = 17;
@@ -18,7 +18,7 @@ const ESCAPED_MAX: usize = 6;
 
 /// What became of one row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Made {
+pub enum Made {
     /// It is encoded up to this place of the output.
     Row(usize),
     /// It is no record.
@@ -27,14 +27,16 @@ pub(super) enum Made {
 
 /// Encodes rows, with memory that it keeps.
 #[derive(Debug)]
-pub(super) struct Bulk {
+pub struct Bulk {
     index: Index,
     quoted: Quoted,
     unquoted: Vec<u8>,
 }
 
 impl Bulk {
-    pub(super) fn new(delimiter: u8) -> Bulk {
+    /// For rows whose fields end with this byte.
+    #[must_use]
+    pub fn new(delimiter: u8) -> Bulk {
         Bulk { index: Index::default(), quoted: Quoted::new(delimiter), unquoted: Vec::new() }
     }
 
@@ -42,13 +44,13 @@ impl Bulk {
     /// `out` from place `at` on, leaving a byte behind each. Calls `row` for each with its
     /// beginning and end in `bytes`, without its line end, and what became of it. Gives
     /// the place behind the last.
-    pub(super) fn encode(
+    pub fn encode(
         &mut self,
         encoder: &Encoder,
         (bytes, length): (&[u8], usize),
         out: &mut Vec<u8>,
         at: usize,
-        row: impl FnMut((usize, usize), Made),
+        row: &mut dyn FnMut((usize, usize), Made),
     ) -> usize {
         best(Encoding { bulk: self, encoder, bytes, length, out, at, row })
     }
@@ -75,22 +77,22 @@ impl Bulk {
 }
 
 /// Rows on their way; see [`Bulk::encode`].
-struct Encoding<'a, F> {
+struct Encoding<'a> {
     bulk: &'a mut Bulk,
     encoder: &'a Encoder,
     bytes: &'a [u8],
     length: usize,
     out: &'a mut Vec<u8>,
     at: usize,
-    row: F,
+    row: &'a mut dyn FnMut((usize, usize), Made),
 }
 
-impl<F: FnMut((usize, usize), Made)> Work for Encoding<'_, F> {
+impl Work for Encoding<'_> {
     type Output = usize;
 
     #[inline(always)]
     fn go(self, way: impl Way) -> usize {
-        let Encoding { bulk, encoder, bytes, length, out, mut at, mut row } = self;
+        let Encoding { bulk, encoder, bytes, length, out, mut at, row } = self;
         bulk.index.build(way, bytes, length, (encoder.delimiter, encoder.numbers));
         let columns = encoder.prefixes.len();
         let (mut start, mut first) = (0, 0);

@@ -6,43 +6,51 @@
 use super::json::{CLASSES, DELIMITER, ESCAPE, HIGH, is_number_of, push_escaped, push_string};
 
 /// What is copied at once of a short text.
-pub(super) const CHUNK: usize = 32;
+pub(crate) const CHUNK: usize = 32;
 
 /// Why a row is no record.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Refused {
+pub enum Refused {
     /// It has this many fields.
     Count(usize),
     /// A field has a byte that does not belong there.
-    NotUtf8 { column: usize, at: usize, byte: u8 },
+    NotUtf8 {
+        /// Counted from 0.
+        column: usize,
+        /// Its place in the field.
+        at: usize,
+        /// The byte.
+        byte: u8,
+    },
 }
 
 /// Writes fields as a JSON object.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub struct Encoder {
     /// `{"first":`, `,"second":` and so on.
-    pub(super) prefixes: Vec<Prefix>,
+    pub(crate) prefixes: Vec<Prefix>,
     prefix_bytes: usize,
-    pub(super) delimiter: u8,
+    /// Ends a field.
+    pub delimiter: u8,
     /// What bytes mean in a line, where the delimiter ends a field.
     line_classes: Box<[u8; 256]>,
-    pub(super) numbers: bool,
+    pub(crate) numbers: bool,
 }
 
 /// A column's name as it begins a field. Four of them: with the quote that ends a text
 /// before it, the one that begins a text, neither or both.
 #[derive(Debug)]
-pub(super) struct Prefix([Name; 4]);
+pub(crate) struct Prefix([Name; 4]);
 
 /// A text whose beginning is copied as a whole. Its place among others is found by a shift.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Name {
+pub(crate) struct Name {
     /// Its first bytes, and zeros behind it.
-    pub(super) head: [u8; CHUNK],
+    pub(crate) head: [u8; CHUNK],
     /// The others.
-    pub(super) tail: Box<[u8]>,
-    pub(super) length: usize,
+    pub(crate) tail: Box<[u8]>,
+    pub(crate) length: usize,
 }
 
 impl Prefix {
@@ -68,7 +76,7 @@ impl Prefix {
 
     /// The name between two fields, of which either may be a text.
     #[inline]
-    pub(super) fn between(&self, before_is_text: bool, is_text: bool) -> &Name {
+    pub(crate) fn between(&self, before_is_text: bool, is_text: bool) -> &Name {
         &self.0[2 * usize::from(before_is_text) + usize::from(is_text)]
     }
 }
@@ -81,7 +89,9 @@ impl Name {
 }
 
 impl Encoder {
-    pub(super) fn new(columns: &[String], delimiter: u8, numbers: bool) -> Self {
+    /// For rows of these columns; with `numbers`, what is a JSON number becomes one.
+    #[must_use]
+    pub fn new(columns: &[String], delimiter: u8, numbers: bool) -> Self {
         let prefixes: Vec<Prefix> =
             columns.iter().enumerate().map(|(at, name)| Prefix::new(at == 0, name)).collect();
         let prefix_bytes = prefixes.iter().map(|prefix| prefix.0[0].length).sum();
@@ -92,13 +102,13 @@ impl Encoder {
 
     /// What a row of so many bytes needs of the output at most, if nothing in it is
     /// escaped.
-    pub(super) fn room(&self, length: usize) -> usize {
+    pub fn room(&self, length: usize) -> usize {
         self.prefix_bytes + length + 3 * self.prefixes.len() + 2 * CHUNK
     }
 
     /// Encodes a line without quotes, the first `length` bytes of `padded`; what
     /// follows it there is of no meaning.
-    pub(super) fn encode_line(
+    pub fn encode_line(
         &self,
         padded: &[u8],
         length: usize,
@@ -139,7 +149,7 @@ impl Encoder {
     }
 
     /// Encodes fields that csv-core has unquoted, one for each column.
-    pub(super) fn encode_fields<'a>(
+    pub fn encode_fields<'a>(
         &self,
         fields: impl Iterator<Item = &'a [u8]>,
         out: &mut Vec<u8>,

@@ -3,37 +3,37 @@
 //! byte. All say the same.
 
 /// Bytes looked at together.
-pub(super) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Where quotes and line ends are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Lines {
-    pub(super) quote: u64,
+pub(crate) struct Lines {
+    pub(crate) quote: u64,
     /// `\n`.
-    pub(super) newline: u64,
+    pub(crate) newline: u64,
     /// `\r`.
-    pub(super) cr: u64,
+    pub(crate) cr: u64,
 }
 
 /// Where fields end, and what their bytes need when they are encoded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) quote: u64,
-    pub(super) newline: u64,
-    pub(super) delimiter: u64,
+pub(crate) struct Fields {
+    pub(crate) quote: u64,
+    pub(crate) newline: u64,
+    pub(crate) delimiter: u64,
     /// Control characters, quotes and backslashes, which are escaped, and parts of
     /// characters beyond ASCII, which are to be checked.
-    pub(super) special: u64,
-    pub(super) digit: u64,
+    pub(crate) special: u64,
+    pub(crate) digit: u64,
     /// The digit 0.
-    pub(super) zero: u64,
-    pub(super) point: u64,
+    pub(crate) zero: u64,
+    pub(crate) point: u64,
     /// What else numbers are spelled with: `+`, `-`, `e` and `E`.
-    pub(super) sign: u64,
+    pub(crate) sign: u64,
 }
 
 /// A way to find masks. A value of it shows that this processor can go it.
-pub(super) trait Way: Copy {
+pub(crate) trait Way: Copy {
     /// See [`Lines`].
     fn lines(self, block: &[u8; BLOCK]) -> Lines;
 
@@ -43,7 +43,7 @@ pub(super) trait Way: Copy {
 
 /// Something to do with masks, in the best way there is. What is to be compiled for that
 /// way must be inlined into [`Work::go`].
-pub(super) trait Work {
+pub(crate) trait Work {
     /// What comes of it.
     type Output;
 
@@ -53,7 +53,7 @@ pub(super) trait Work {
 
 /// The block that begins at `at`; what is missing of it is filled with zeros.
 #[inline]
-pub(super) fn block(bytes: &[u8], at: usize) -> [u8; BLOCK] {
+pub(crate) fn block(bytes: &[u8], at: usize) -> [u8; BLOCK] {
     match bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
         Some(block) => *block,
         None => {
@@ -66,10 +66,10 @@ pub(super) fn block(bytes: &[u8], at: usize) -> [u8; BLOCK] {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use vector::best;
+pub(crate) use vector::best;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use bytewise::best;
+pub(crate) use bytewise::best;
 
 #[cfg(target_arch = "x86_64")]
 mod vector {
@@ -88,7 +88,7 @@ mod vector {
     use super::{BLOCK, Fields, Lines, Way, Work};
 
     /// Does `work` in the best way of this processor.
-    pub(in super::super) fn best<T: Work>(work: T) -> T::Output {
+    pub(crate) fn best<T: Work>(work: T) -> T::Output {
         match Wide::here() {
             // SAFETY: the value shows that there is what the function is compiled for.
             Some(wide) => unsafe { widely(work, wide) },
@@ -103,15 +103,15 @@ mod vector {
 
     /// 16 bytes at a time.
     #[derive(Debug, Clone, Copy)]
-    pub(super) struct Narrow;
+    pub(crate) struct Narrow;
 
     /// 32 bytes at a time.
     #[derive(Debug, Clone, Copy)]
-    pub(super) struct Wide(());
+    pub(crate) struct Wide(());
 
     impl Wide {
         /// None where the processor has not all of it.
-        pub(super) fn here() -> Option<Wide> {
+        pub(crate) fn here() -> Option<Wide> {
             let here = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("bmi1")
                 && is_x86_feature_detected!("bmi2")
@@ -255,13 +255,13 @@ mod bytewise {
 
     /// Does `work` byte by byte.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(in super::super) fn best<T: super::Work>(work: T) -> T::Output {
+    pub(crate) fn best<T: super::Work>(work: T) -> T::Output {
         work.go(Bytewise)
     }
 
     /// Byte by byte.
     #[derive(Debug, Clone, Copy)]
-    pub(in super::super) struct Bytewise;
+    pub(crate) struct Bytewise;
 
     impl Way for Bytewise {
         fn lines(self, block: &[u8; BLOCK]) -> Lines {
@@ -293,7 +293,7 @@ mod bytewise {
 }
 
 #[cfg(test)]
-pub(super) use bytewise::Bytewise;
+pub(crate) use bytewise::Bytewise;
 
 #[cfg(test)]
 mod tests {

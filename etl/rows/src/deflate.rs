@@ -1,6 +1,6 @@
 //! A compressor for rows of JSON that are in memory whole: raw deflate (RFC 1951) with the
 //! codes that the format fixes, so that nothing is counted and no tree is sent. Why it is
-//! our own: docs/decisions/0023-compressor.md.
+//! our own: docs/decisions/0024-compressor.md.
 //!
 //! Rows repeat their names, and between them stand short values that rarely do. So a match
 //! counts from [`MATCH_MIN`] bytes on, which passes over the chance matches within numbers,
@@ -31,7 +31,7 @@ type Places = [u16; 1 << PLACE_BITS];
 
 /// Compresses one body after the other, with memory that it keeps.
 #[derive(Debug)]
-pub(super) struct Deflater {
+pub struct Deflater {
     /// Where in the block bytes with this hash were seen last.
     places: Box<Places>,
     window: Box<Window>,
@@ -54,7 +54,7 @@ fn zeroed<T: Copy + Default + std::fmt::Debug, const N: usize>() -> Box<[T; N]> 
 
 impl Deflater {
     /// Appends `body` compressed; the same bytes whatever came before.
-    pub(super) fn deflate(&mut self, body: &[u8], out: &mut Vec<u8>) {
+    pub fn deflate(&mut self, body: &[u8], out: &mut Vec<u8>) {
         let mut bits = Bits { out: &mut self.out, at: 0, waiting: 0, count: 0 };
         let mut rest = body;
         loop {
@@ -258,6 +258,3 @@ fn distance(distance: usize) -> Code {
     let code = number.reverse_bits() >> (32 - 5);
     Code { bits: code | (over & ((1 << extra) - 1)) << 5, count: 5 + extra }
 }
-
-#[cfg(test)]
-mod tests;
