@@ -7,8 +7,8 @@ use crate::BenchError;
 use crate::loader::Loader;
 use crate::process::{Usage, measure};
 use crate::report::{Run, median, say};
-use crate::server::Postgres;
 use crate::sink::Counts;
+use crate::support::postgres::Postgres;
 
 /// A server, and the table that both fill.
 pub(crate) struct BesidePsql {

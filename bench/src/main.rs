@@ -18,14 +18,12 @@ mod plot;
 mod postgres;
 mod process;
 mod report;
-// The throwaway server of the tests.
-#[path = "../../etl/tests/support/postgres.rs"]
-mod server;
 mod shapes;
 mod shards;
 mod sink;
 mod spooled;
 mod start;
+mod support;
 mod syslog_ng;
 
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use crate::limits::POSTGRES_WALL_OVER_COPY;
 use crate::loader::Loader;
 use crate::process::Usage;
 use crate::report::{Medians, Report, Verdict, say};
-use crate::server::Postgres;
+use crate::support::postgres::Postgres;
 
 const SEED: u64 = 42;
 

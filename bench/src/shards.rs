@@ -10,7 +10,7 @@ use crate::limits::{SHARDS_RSS_MIB, SHARDS_WALL_OVER_PIPE};
 use crate::loader::Loader;
 use crate::process::Usage;
 use crate::report::{Medians, Report, Verdict, say};
-use crate::server::Postgres;
+use crate::support::postgres::Postgres;
 
 /// Rows in all when none are asked for: what the promise speaks of.
 pub(crate) const ROWS: u64 = 1_000_000;

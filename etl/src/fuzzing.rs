@@ -23,6 +23,14 @@ pub fn snmp(data: &[u8]) {
     crate::extract::fuzzing::datagram(data);
 }
 
+/// The compressor: any bytes, and the same many times over, so that blocks end within them.
+pub fn deflate(data: &[u8]) {
+    crate::deflate::fuzzing::body(data);
+    let Some((times, rest)) = data.split_first() else { return };
+    let times = usize::from(*times).min((300 << 10) / rest.len().max(1));
+    crate::deflate::fuzzing::body(&rest.repeat(times));
+}
+
 /// A CSV file: it ends, every row is one JSON object with the columns' names, no row is
 /// both given and refused, and read in pieces it is the same rows.
 pub fn csv_source(data: &[u8]) {
@@ -91,6 +99,10 @@ fn pieces(config: &CsvSource, rows: usize) -> Vec<Result<Vec<u8>, crate::source:
         }
     }
     found
+}
+
+pub fn http_response(data: &[u8]) {
+    crate::http::fuzzing::answer(data);
 }
 
 /// An API's answer: status, a `Retry-After`, a body.
@@ -277,6 +289,11 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_http_responses_holds() {
+        replay("http_response", super::http_response);
+    }
+
+    #[test]
     fn the_corpus_of_pipeline_files_holds() {
         replay("config", super::config);
     }
@@ -284,6 +301,11 @@ mod tests {
     #[test]
     fn the_corpus_of_snmp_datagrams_holds() {
         replay("snmp", super::snmp);
+    }
+
+    #[test]
+    fn the_corpus_of_the_compressor_holds() {
+        replay("deflate", super::deflate);
     }
 
     #[test]

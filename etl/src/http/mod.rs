@@ -13,8 +13,6 @@ mod held;
 mod lean;
 mod printable;
 mod response;
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::response::fuzzing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -40,6 +38,8 @@ pub use self::error::{ClientError, SendError, SendErrorKind};
 pub use self::held::{Answered, HeldClient};
 pub use self::lean::{LeanAnswer, LeanClient, LeanError, Stage, Wanted};
 pub use self::printable::printable;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::response::fuzzing;
 use self::tls::TlsSettings;
 #[cfg(any(feature = "postgres", feature = "sqlserver"))]
 pub(crate) use self::tls::client_tls;

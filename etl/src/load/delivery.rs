@@ -44,6 +44,15 @@ pub(super) struct Ended {
     pub(super) left: Vec<Payload>,
 }
 
+impl Ended {
+    /// Whether nothing came of it and the whole batch must wait.
+    pub(super) fn is_whole(&self, batch: &Payload) -> bool {
+        self.delivered == 0
+            && self.dead.is_empty()
+            && matches!(&*self.left, [left] if left.key == batch.key)
+    }
+}
+
 /// What came of asking about one payload until it was decided.
 enum Decision {
     Delivered,

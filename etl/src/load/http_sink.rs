@@ -301,7 +301,7 @@ fn headers(
 fn compress(body: &Bytes, compression: Compression) -> std::io::Result<Bytes> {
     match compression {
         Compression::None => Ok(body.clone()),
-        Compression::Gzip => deflate::gzip(body).map(Bytes::from).map_err(std::io::Error::other),
+        Compression::Gzip => Ok(Bytes::from(deflate::gzip(body))),
         Compression::Zstd => zstd::bulk::compress(body, 1).map(Bytes::from),
     }
 }

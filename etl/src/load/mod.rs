@@ -3,8 +3,8 @@
 //! [`answer`] says what a reply means, [`backoff`] and [`breaker`] how long to
 //! wait, [`limit`] and [`rate`] how much to ask at once, `delivery` follows one
 //! batch to its end, `worker` and `replay` feed it
-//! from the channel and from the spool ([`plan`] says what of it, `ahead` reads it, `away`
-//! takes away what was delivered, `writes` puts there what was not), [`runtime`]
+//! from the channel and from the spool ([`plan`] says what of it, `precedence` how fast, `ahead` reads it, `away`
+//! takes away what was delivered, `writes` and `handed` put there what was not), [`runtime`]
 //! holds one sink's parts
 //! together; [`obstacle`] and [`targets`] are what people are told and asked.
 //! Sinks implement [`Sink`]; `kinds` lists and builds them.
@@ -24,6 +24,7 @@ mod delivery;
 mod disk;
 mod files;
 pub mod gate;
+mod handed;
 mod http_sink;
 mod kinds;
 pub mod limit;
@@ -32,6 +33,7 @@ pub mod obstacle;
 mod parquet;
 mod parts;
 pub mod plan;
+mod precedence;
 pub mod rate;
 mod replay;
 mod resend;

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering:
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-use tracing::error;
+use async_channel::{Receiver, Sender};
+use tokio::sync::{Notify, Semaphore, watch};
+use tracing::{error, info};
 
 use super::away::Delivered;
 use super::delivery::{Courier, Ended};
 use super::disk::Disk;
 use super::gate::Gate;
+use super::handed::Waiting;
 use super::plan::ReplayPlan;
 use super::sink::Sink;
 use super::writes::Writes;
@@ -61,10 +63,16 @@ pub(super) struct Parts {
     pub(super) delivered: Mutex<Vec<Delivered>>,
     /// Batches that wait to be written to the spool.
     pub(super) writes: Mutex<Writes>,
+    /// Places of batches that are written while their workers go on.
+    pub(super) handed: Arc<Semaphore>,
+    /// Those of them that the disk has not taken.
+    pub(super) refused: (Sender<Waiting>, Receiver<Waiting>),
     /// Told when a batch was left in the spool.
     pub(super) spooled: Notify,
     /// Files found unreadable in this run.
     pub(super) corrupt: AtomicU64,
+    /// New batches that workers have taken.
+    pub(super) live_taken: AtomicU64,
     /// Workers that may still take new batches.
     pub(super) live_workers: AtomicUsize,
     /// Turns true when no worker will take a new batch any more.
@@ -83,6 +91,22 @@ pub(super) struct Placed {
     pub(super) delivered: u64,
     pub(super) spooled: u64,
     pub(super) dead_lettered: u64,
+}
+
+impl Placed {
+    /// Says what a worker has done with a batch.
+    pub(super) fn tell(self, loader: u32, verb: &'static str) {
+        let Placed { delivered, spooled, dead_lettered } = self;
+        if delivered > 0 {
+            info!("loader {loader} {verb} {delivered} records");
+        }
+        if spooled > 0 {
+            info!("loader {loader} left {spooled} records in the spool");
+        }
+        if dead_lettered > 0 {
+            info!("loader {loader} dead-lettered {dead_lettered} records");
+        }
+    }
 }
 
 impl Parts {
@@ -141,7 +165,7 @@ impl Parts {
     ) -> Option<Placed> {
         let mut placed = Placed { delivered: ended.delivered, ..Placed::default() };
         placed.dead_lettered += self.bury(ended.dead).await?;
-        let is_whole = ended.left.len() == 1 && ended.left[0].key == whole.key;
+        let is_whole = matches!(&*ended.left, [left] if left.key == whole.key);
         let stored = match stored {
             // A file whose directory was removed holds nothing any more.
             Some(file) if is_whole && !self.spool.vanished() => {

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 
 use super::ahead::{Ahead, Read};
 use super::parts::Parts;
+use super::precedence::Precedence;
 use super::resend;
 use super::worker::{Origin, Replayed};
 use crate::spool::inspect::FileView;
@@ -23,6 +24,9 @@ const PASS_PAUSE_MIN: Duration = Duration::from_secs(1);
 const PASS_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The wait while somebody else's probe is on its way.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The wait for new batches that go first.
+const GIVE_WAY_PAUSE: Duration = Duration::from_millis(1);
 
 /// How often a sink that is down when nothing new comes any more is asked.
 const LAST_PROBES: u32 = 3;
@@ -109,7 +113,9 @@ async fn one_pass(
     };
     let mut ahead = Ahead::new(parts, parts.plan.pick(entries));
     let mut outstanding = Vec::new();
+    let mut precedence = Precedence::new(Instant::now(), parts.live_taken.load(Relaxed));
     while *may_send > 0 {
+        give_way(parts, live_done, &mut precedence).await;
         let Some(read) = ahead.next().await else { break };
         let Some(probe) = leave_to_send(parts, live_done).await else {
             break;
@@ -135,6 +141,16 @@ async fn one_pass(
     }
     pass.progressed += settled(&mut outstanding).await;
     pass
+}
+
+/// Waits while new batches go first.
+async fn give_way(parts: &Parts, live_done: &watch::Receiver<bool>, precedence: &mut Precedence) {
+    while !*live_done.borrow()
+        && !parts.stop.asked()
+        && !precedence.allows(Instant::now(), parts.live_taken.load(Relaxed))
+    {
+        tokio::time::sleep(GIVE_WAY_PAUSE).await;
+    }
 }
 
 /// Sends the records of dead-letter files, each file once; those that cannot be

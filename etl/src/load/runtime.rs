@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering:
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender, bounded};
-use tokio::sync::{Notify, watch};
+use async_channel::{Receiver, Sender, bounded, unbounded};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::disk::Disk;
 use super::gate::{Gate, GateView};
+use super::handed::HANDED_MAX;
 use super::obstacle::obstacle;
 use super::parts::Parts;
 use super::plan::ReplayPlan;
@@ -136,10 +137,13 @@ impl SinkRuntime {
             plan,
             delivered: Mutex::default(),
             writes: Mutex::default(),
+            handed: Arc::new(Semaphore::new(HANDED_MAX)),
+            refused: unbounded(),
             spooled: Notify::new(),
             corrupt: AtomicU64::new(0),
             too_many_rejected: AtomicBool::new(false),
             last_probes: AtomicU32::new(0),
+            live_taken: AtomicU64::new(0),
             live_workers: AtomicUsize::new(workers),
             live_done: watch::Sender::new(false),
             disk_trouble: Mutex::new(None),

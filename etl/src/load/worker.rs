@@ -6,19 +6,21 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use async_channel::Receiver;
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::error;
 
 use super::away::Delivered;
-use super::delivery::unix_seconds;
+use super::delivery::{Ended, unix_seconds};
+use super::handed::Waiting;
 use super::parts::{Parts, Placed};
 use super::resend::resend;
-use crate::batch::{Batch, Outcome, Payload, give_back};
+use crate::batch::{Batch, Outcome, Payload};
 use crate::config::SpoolMode;
 use crate::spool::inspect::FileView;
 use crate::spool::{Attempts, State, Stored};
 
-/// While there are both, every third batch that a worker takes is a replayed one.
-const REPLAY_EVERY: u32 = 3;
+/// While there are both, every fifth batch that a worker takes is a replayed one. Reading it
+/// back costs more than making a new one, so that it takes a quarter of the processor.
+const REPLAY_EVERY: u32 = 5;
 
 /// A batch read back from the spool.
 pub(super) struct Replayed {
@@ -50,6 +52,10 @@ pub(super) async fn run(
     let mut turn = 0_u32;
     while taking_live.is_some() || replay_open {
         turn = turn.wrapping_add(1);
+        // Before anything new, or a disk that refuses everything would let them pile up.
+        if let Ok(refused) = parts.refused.1.try_recv() {
+            write_again(&parts, Some(refused)).await;
+        }
         // Neither a long spool nor a fast source starves the other, and new batches keep
         // most of the sink.
         let replay_first = replay_open && turn.is_multiple_of(REPLAY_EVERY);
@@ -58,10 +64,18 @@ pub(super) async fn run(
             replayed = replay.recv(), if replay_first => Next::Replayed(replayed.ok()),
             batch = live.recv(), if taking_live.is_some() => Next::Live(batch.ok()),
             replayed = replay.recv(), if replay_open => Next::Replayed(replayed.ok()),
+            refused = parts.refused.1.recv() => Next::Refused(refused.ok()),
         };
         match next {
-            Next::Live(Some(batch)) => load(&parts, label, batch).await,
-            Next::Live(None) => taking_live = None,
+            Next::Live(Some(batch)) => {
+                parts.live_taken.fetch_add(1, Relaxed);
+                load(&parts, label, batch).await;
+            }
+            Next::Live(None) => {
+                write_all_handed(&parts).await;
+                taking_live = None;
+            }
+            Next::Refused(refused) => write_again(&parts, refused).await,
             Next::Replayed(Some(replayed)) => reload(&parts, label, replayed).await,
             Next::Replayed(None) => replay_open = false,
         }
@@ -71,6 +85,8 @@ pub(super) async fn run(
 /// What a worker takes next; `None` when no more will come that way.
 enum Next {
     Live(Option<Batch>),
+    /// A batch that was handed over and that the disk has not taken.
+    Refused(Option<Waiting>),
     Replayed(Option<Replayed>),
 }
 
@@ -101,14 +117,23 @@ async fn load(parts: &Arc<Parts>, label: u32, batch: Batch) {
         }
     }
     let ended = parts.courier().carry(payload.clone(), &mut attempts, 0).await;
-    match parts.place(label, &payload, stored, attempts, ended, true).await {
+    let waiting = Waiting { label, payload, attempts, ack, held };
+    let waiting = match stored.is_none() && ended.is_whole(&waiting.payload) {
+        true => match parts.hand_over(waiting) {
+            Ok(()) => return,
+            Err(waiting) => *waiting,
+        },
+        false => waiting,
+    };
+    place(parts, waiting, stored, ended).await;
+}
+
+/// Sees to it that every record of a batch is somewhere, and settles it.
+async fn place(parts: &Arc<Parts>, waiting: Waiting, stored: Option<Stored>, ended: Ended) {
+    let Waiting { label, ref payload, ref attempts, .. } = waiting;
+    match parts.place(label, payload, stored, attempts.clone(), ended, true).await {
         Some(placed) => {
-            ack.settle(Outcome {
-                delivered: placed.delivered,
-                spooled: placed.spooled,
-                dead_lettered: placed.dead_lettered,
-            });
-            tell(label, "flushed", placed);
+            waiting.settle(placed);
             parts.stop_if_too_many_rejected(placed.dead_lettered);
         }
         None => error!(
@@ -117,8 +142,22 @@ async fn load(parts: &Arc<Parts>, label: u32, batch: Batch) {
             "the run ended before these records were safe; they are in neither spool nor sink"
         ),
     }
-    give_back(payload.body);
-    drop(held);
+}
+
+/// Sees to a batch that the disk has not taken, as its worker would have.
+async fn write_again(parts: &Arc<Parts>, refused: Option<Waiting>) {
+    if let Some(waiting) = refused {
+        let ended = Ended { left: vec![waiting.payload.clone()], ..Ended::default() };
+        place(parts, waiting, None, ended).await;
+    }
+}
+
+/// Waits for all batches that were handed over.
+async fn write_all_handed(parts: &Arc<Parts>) {
+    parts.all_handed_written().await;
+    while let Ok(refused) = parts.refused.1.try_recv() {
+        write_again(parts, Some(refused)).await;
+    }
 }
 
 /// Delivers a batch from the spool, or leaves it there.
@@ -130,7 +169,7 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
         Origin::Dead(file) => {
             let placed = resend(parts, label, &payload, file).await;
             parts.books.replayed.fetch_add(placed.delivered, Relaxed);
-            tell(label, "replayed", placed);
+            placed.tell(label, "replayed");
             drop(held);
             done.send(placed.delivered + placed.dead_lettered > 0).ok();
             return;
@@ -160,7 +199,7 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
         parts.books.replayed_earlier.fetch_add(placed.delivered, Relaxed);
         parts.books.replay_dead_lettered.fetch_add(placed.dead_lettered, Relaxed);
     }
-    tell(label, "replayed", placed);
+    placed.tell(label, "replayed");
     parts.stop_if_too_many_rejected(placed.dead_lettered);
     if let Some(file) = file {
         parts.take_away(Delivered { file, held, done });
@@ -169,17 +208,4 @@ async fn reload(parts: &Arc<Parts>, label: u32, replayed: Replayed) {
     drop(held);
     // Nobody listens any more when the pass was given up.
     done.send(placed.delivered + placed.dead_lettered > 0).ok();
-}
-
-fn tell(loader: u32, verb: &'static str, placed: Placed) {
-    let Placed { delivered, spooled, dead_lettered } = placed;
-    if delivered > 0 {
-        info!("loader {loader} {verb} {delivered} records");
-    }
-    if spooled > 0 {
-        info!("loader {loader} left {spooled} records in the spool");
-    }
-    if dead_lettered > 0 {
-        info!("loader {loader} dead-lettered {dead_lettered} records");
-    }
 }

@@ -156,8 +156,8 @@ fn still_waiting(data_dir: &Path, pipeline: &str) -> Vec<SpoolRemaining> {
             .iter()
             .filter(|file| matches!(file.kind, Kind::Pending | Kind::Spooled))
             .collect();
-        let records =
-            waiting.iter().filter_map(|file| file.headline().ok()).map(|line| line.records).sum();
+        let lines = waiting.iter().filter_map(|file| view.headline(file).ok());
+        let records = lines.map(|line| line.records).sum();
         SpoolRemaining { sink: view.sink, records, batches: waiting.len() as u64 }
     });
     remaining.filter(|remaining| remaining.batches > 0).collect()

@@ -57,6 +57,10 @@ impl Spool {
                 self.draft(&framed).map(|draft| (framed, draft))
             })
             .collect();
+        if batches.len() > 1 {
+            // The disk has all of them before the first is waited for.
+            drafts.iter().flatten().for_each(|(_, draft)| draft.begin());
+        }
         let published: Vec<_> = drafts
             .into_iter()
             .map(|draft| draft.and_then(|(framed, draft)| self.publish(framed, draft)))

@@ -195,13 +195,16 @@ impl Directory {
     }
 }
 
-/// Makes a file's content durable, with the modification time that says how old
-/// its batch is.
-pub(super) fn sync_file(file: &File, modified: u64) -> io::Result<()> {
+/// Gives a file the time that says how old its batch is.
+pub(super) fn set_modified(file: &File, modified: u64) -> io::Result<()> {
     let seconds = i64::try_from(modified).unwrap_or(i64::MAX).min(i64::from(u32::MAX));
     let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-    rustix::fs::futimens(file, &times)?;
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// Makes a file's content durable.
+pub(super) fn sync_file(file: &File) -> io::Result<()> {
     step(Operation::SyncFile)?;
     Ok(rustix::fs::fsync(file)?)
 }

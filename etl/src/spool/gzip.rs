@@ -2,13 +2,12 @@
 //! metadata in its header. Reading accepts exactly what writing makes; whatever
 //! differs by a bit is refused with the reason.
 
-use std::sync::{Mutex, PoisonError};
-
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::metadata::{Metadata, MetadataError};
 use crate::deflate::{self, trailer};
+use crate::reuse::Kept;
 
 /// The largest body written or read: what a decompression bomb can cost.
 pub(super) const BODY_MAX: usize = if cfg!(test) { 4 << 20 } else { 256 << 20 };
@@ -23,8 +22,7 @@ const FIXED: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255];
 const TRAILER: usize = 8;
 /// Decompressors that are kept, for a fresh one clears its window; those that met damage
 /// are not.
-const KEPT_MAX: usize = 16;
-static KEPT: Mutex<Vec<Decompress>> = Mutex::new(Vec::new());
+static KEPT: Kept<Decompress> = Kept::new(16, 0, |_| 0);
 
 /// Why bytes cannot be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +31,6 @@ pub(super) enum FrameError {
     BodyTooLarge,
     #[error("the batch's metadata is larger than a gzip header can hold")]
     MetadataTooLarge,
-    #[error(transparent)]
-    Compressor(#[from] deflate::Failed),
 }
 
 /// Why a file does not check.
@@ -58,7 +54,7 @@ pub(super) fn frame(mut metadata: Metadata, body: &[u8]) -> Result<Vec<u8>, Fram
         return Err(FrameError::BodyTooLarge);
     }
     let mut deflated = Vec::new();
-    deflate::deflate(body, &mut deflated)?;
+    deflate::deflate(body, &mut deflated);
     metadata.body_bytes = body.len() as u64;
     metadata.body_blake3 = blake3::hash(body).to_hex().to_string();
     metadata.deflate_crc32 = crc32(&deflated);
@@ -126,8 +122,7 @@ pub(super) fn unframe(file: &[u8]) -> Result<(Metadata, Bytes), FrameProblem> {
 /// Inflates all of `deflated` into exactly `length` bytes.
 fn inflate_exactly(deflated: &[u8], length: usize) -> Result<Vec<u8>, FrameProblem> {
     const DAMAGED: FrameProblem = FrameProblem::Damaged("the records do not decompress");
-    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut inflate = kept.unwrap_or_else(|| Decompress::new(false));
+    let mut inflate = KEPT.take().unwrap_or_else(|| Decompress::new(false));
     // One byte more, so that a longer body shows instead of merely filling the buffer.
     let mut body = vec![0; length + 1];
     let status =
@@ -140,10 +135,7 @@ fn inflate_exactly(deflated: &[u8], length: usize) -> Result<Vec<u8>, FrameProbl
         return Err(DAMAGED);
     }
     inflate.reset(false);
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < KEPT_MAX {
-        kept.push(inflate);
-    }
+    KEPT.keep(inflate);
     Ok(body)
 }
 
@@ -213,7 +205,7 @@ mod tests {
     #[test]
     fn a_body_longer_or_shorter_than_its_metadata_says_is_refused() {
         let mut deflated = Vec::new();
-        deflate::deflate(&vec![b'x'; 100_000], &mut deflated).unwrap();
+        deflate::deflate(&vec![b'x'; 100_000], &mut deflated);
         for length in [0, 1, 99_999, 100_001] {
             assert!(inflate_exactly(&deflated, length).is_err(), "{length}");
         }
@@ -225,7 +217,7 @@ mod tests {
         let body = vec![b'0'; BODY_MAX + 1];
         assert_eq!(frame(metadata(), &body), Err(FrameError::BodyTooLarge));
         let mut deflated = Vec::new();
-        deflate::deflate(&body, &mut deflated).unwrap();
+        deflate::deflate(&body, &mut deflated);
         let bomb = Metadata {
             body_bytes: body.len() as u64,
             deflate_crc32: crc32(&deflated),

@@ -182,6 +182,14 @@ impl SinkView {
         Ok(files)
     }
 
+    /// As [`FileView::headline`], of a file that waits here; opens no directory for it.
+    ///
+    /// # Errors
+    /// When it is damaged, gone, or not readable.
+    pub fn headline(&self, file: &FileView) -> Result<Headline, ReadError> {
+        file.headline_in(&self.directory, file.path.file_name().unwrap_or_default())
+    }
+
     fn kept(&self, folder: &str, kind: Kind) -> io::Result<Vec<FileView>> {
         let mut files = Vec::new();
         let folder = match self.directory.existing_subdirectory(folder) {
@@ -254,7 +262,11 @@ impl FileView {
     /// When it is damaged, gone, or not readable.
     pub fn headline(&self) -> Result<Headline, ReadError> {
         let (folder, name) = self.open()?;
-        match metadata_of(&folder, &name)? {
+        self.headline_in(&folder, &name)
+    }
+
+    fn headline_in(&self, folder: &Directory, name: &OsStr) -> Result<Headline, ReadError> {
+        match metadata_of(folder, name)? {
             (Some(metadata), _) => {
                 Ok(Headline { records: metadata.records, attempts: metadata.attempts() })
             }

@@ -291,6 +291,11 @@ impl Spool {
         }
     }
 
+    /// Whether so many bytes more would not fill it.
+    pub fn is_below_its_cap_with(&self, bytes: u64) -> bool {
+        self.counts.usage().total_bytes().saturating_add(bytes) < self.options.max_bytes
+    }
+
     /// What it holds, by the counters.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Advice;
 use tracing::debug;
 
-use super::directory::{Directory, FileFacts, sync_file};
+use super::directory::{Directory, FileFacts, set_modified, sync_file};
 use super::fault::{Operation, step};
 
 /// A file could not be made durable. Nothing that was there before has changed,
@@ -196,7 +197,8 @@ impl Draft {
         file: &NewFile<'_>,
     ) -> Result<Draft, WriteError> {
         let Blank { name: temp, handle, size } = blank;
-        match fill(&handle, size, file.bytes) {
+        let filled = fill(&handle, size, file.bytes);
+        match filled.and_then(|()| set_modified(&handle, file.modified)) {
             Ok(()) => Ok(Draft { temp, handle }),
             Err(error) => {
                 abandon(directory, &temp);
@@ -207,7 +209,8 @@ impl Draft {
 
     /// Writes more behind it.
     pub fn append(self, directory: &Directory, file: &NewFile<'_>) -> Result<Draft, WriteError> {
-        match step(Operation::Write).and_then(|()| (&self.handle).write_all(file.bytes)) {
+        let appended = step(Operation::Write).and_then(|()| (&self.handle).write_all(file.bytes));
+        match appended.and_then(|()| set_modified(&self.handle, file.modified)) {
             Ok(()) => Ok(self),
             Err(error) => {
                 abandon(directory, &self.temp);
@@ -221,6 +224,12 @@ impl Draft {
         abandon(directory, &self.temp);
     }
 
+    /// Has the disk begin with the content, for who has more to do before it waits.
+    pub fn begin(&self) {
+        // Advice, no more: what goes wrong shows in the fsync.
+        rustix::fs::fadvise(&self.handle, 0, None, Advice::DontNeed).ok();
+    }
+
     /// Makes the content durable and gives the file its name. The name is not durable
     /// before the directory is synced.
     pub fn publish(
@@ -229,7 +238,7 @@ impl Draft {
         file: &NewFile<'_>,
         same_batch: impl FnOnce() -> bool,
     ) -> Result<Published, WriteError> {
-        let published = sync_file(&self.handle, file.modified)
+        let published = sync_file(&self.handle)
             .map_err(|error| WriteError::new("write", &directory.path().join(file.name), error))
             .and_then(|()| rename(directory, &self.temp, file.name, same_batch));
         if published.is_err() {

@@ -25,8 +25,7 @@ use mock_load_api_server::{Config, Faults, Server};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Nothing that a test waits for takes as long, on any machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub use self::program::{PATIENCE, signal};
 
 /// A directory of its own for one test, with `etl` at hand.
 pub struct Bench {
@@ -337,12 +336,6 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Sends a signal to a child.
-pub fn signal(child: &Child, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Fails unless the mock has exactly `count` records, each once, under keys that

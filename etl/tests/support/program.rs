@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{PATIENCE, signal};
+/// Nothing that a test waits for takes as long, on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running program, killed when this is dropped.
 pub struct Program {
@@ -44,7 +45,7 @@ impl Program {
                 return true;
             }
             assert!(began.elapsed() < PATIENCE, "{} does not answer", self.name);
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -69,6 +70,11 @@ impl Drop for Program {
 #[track_caller]
 pub fn started<T>(mut start: impl FnMut() -> Option<T>) -> T {
     (0..5).find_map(|_| start()).expect("it ends at once, again and again")
+}
+
+/// Sends a signal to a child.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// A port that nobody had a moment ago.
