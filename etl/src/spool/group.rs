@@ -166,6 +166,7 @@ mod tests {
         group.sync(|| Ok(())).unwrap();
         assert!(!group.is_durable(change), "what a failed fsync has lost stays in doubt");
         let later = group.change();
+        assert!(!group.is_durable(later), "no fsync began after it");
         group.sync(|| Ok(())).unwrap();
         assert!(group.is_durable(later));
     }
