@@ -81,6 +81,15 @@ fn the_process_on_a_small_disk() {
     spool.remove(stored).unwrap();
     spool.write(State::Failed, 0, 999, &batch, &attempts(1)).map(drop).unwrap();
     assert_eq!(all_whole(&spool) as u64, written);
+
+    // What delivered batches have left to be written over makes room for a larger one.
+    for entry in spool.entries().unwrap().into_iter().take(2) {
+        let (_, _, stored) = spool.read(&entry).unwrap();
+        spool.remove(stored).unwrap();
+    }
+    let larger = random_payload(1000, 35_000);
+    spool.write(State::Failed, 0, 1000, &larger, &attempts(1)).map(drop).unwrap();
+    assert_eq!(spool.entries().unwrap().len() as u64, written - 1);
 }
 
 #[test]
