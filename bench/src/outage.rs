@@ -56,9 +56,11 @@ pub(crate) fn run(etl: &Loader, rows: u64, runs: u32) -> Result<Report, BenchErr
     let mut measured = Vec::new();
     for number in 1..=runs {
         say(&format!("outage: run {number} of {runs}"));
+        // Not removed before the end: ext4 makes files slowly for minutes after many went.
         let data = directory.join("data");
         if data.exists() {
-            fs::remove_dir_all(&data).map_err(BenchError::io("earlier run's data"))?;
+            let earlier = directory.join(format!("data-{number}"));
+            fs::rename(&data, earlier).map_err(BenchError::io("earlier run's data"))?;
         }
         let usage = spool(etl, directory, rows)?;
         measured.push(Run::new(etl.name, &usage, counted(rows), rows));
