@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Write;
 
+use rows::json::push_string;
 use serde_json::value::RawValue;
 
 use super::error::{ExtractError, ExtractorError};
@@ -14,9 +15,9 @@ use crate::batch::Rows;
 use crate::http::printable;
 use crate::source::fields::{Value, all};
 use crate::source::raw::{at, check, push_one_line};
-use rows::json::push_string;
 
-const TIMESTAMP: &str = "timestamp";
+/// Every row says when it was polled.
+pub(super) const TIMESTAMP: &str = "timestamp";
 
 /// A JSON Pointer (RFC 6901) is empty or begins with `/`.
 pub(super) fn check_pointer(pointer: Option<&str>) -> Result<(), ExtractorError> {

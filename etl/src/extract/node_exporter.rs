@@ -6,9 +6,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use hyper::Uri;
+use rows::json::push_string;
 use tokio::time::Instant;
 
-use super::answer::{Field, before_answer, push_fields, separate};
+use super::answer::{Field, TIMESTAMP, before_answer, push_fields, separate};
 use super::cpu::{COLUMNS, CpuShares, Incomparable, push_percentages, shares};
 use super::error::ExtractError;
 use super::exposition::{CpuSeconds, cpu_seconds};
@@ -20,11 +21,9 @@ use super::target::{Fields, Target};
 use super::unix_seconds;
 use crate::batch::Rows;
 use crate::config::Span;
-use rows::json::push_string;
 
-/// The names of what an exporter's answer adds to the source's fields, beside [`COLUMNS`].
+/// What an exporter's answer adds to the source's fields, beside [`COLUMNS`] and [`TIMESTAMP`].
 const CPU_NUMBER: &str = "cpu_number";
-const TIMESTAMP: &str = "timestamp";
 
 /// Polls node_exporters.
 #[derive(Debug)]

@@ -12,15 +12,16 @@ use super::away::Delivered;
 use super::delivery::{Ended, unix_seconds};
 use super::handed::Waiting;
 use super::parts::{Parts, Placed};
+use super::precedence::LIVE_FOR_EACH;
 use super::resend::resend;
 use crate::batch::{Batch, Outcome, Payload};
 use crate::config::SpoolMode;
 use crate::spool::inspect::FileView;
 use crate::spool::{Attempts, State, Stored};
 
-/// While there are both, every fifth batch that a worker takes is a replayed one. Reading it
-/// back costs more than making a new one, so that it takes a quarter of the processor.
-const REPLAY_EVERY: u32 = 5;
+/// While there are both, this batch of a worker's is a replayed one, the others are new.
+/// Reading one back costs more than making a new one.
+const REPLAY_EVERY: u64 = LIVE_FOR_EACH + 1;
 
 /// A batch read back from the spool.
 pub(super) struct Replayed {
@@ -49,7 +50,7 @@ pub(super) async fn run(
 ) {
     let mut taking_live = Some(TakesLive(parts.clone()));
     let mut replay_open = true;
-    let mut turn = 0_u32;
+    let mut turn = 0_u64;
     while taking_live.is_some() || replay_open {
         turn = turn.wrapping_add(1);
         // Before anything new, or a disk that refuses everything would let them pile up.

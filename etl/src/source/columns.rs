@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use rows::FIELDS_MAX;
+
 use super::csv::fields;
 use super::error::SourceError;
 use super::records::{Broken, Found, Records};
 use crate::config::CsvSource;
 use crate::http::printable;
-use rows::FIELDS_MAX;
 
 /// The delimiter as the byte that CSV wants.
 pub(super) fn delimiter(delimiter: char) -> Result<u8, SourceError> {

@@ -4,6 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rows::json::push_string;
+use rows::{Encoder, Refused};
+
 use super::columns::{check_names, delimiter, header};
 use super::error::SourceError;
 use super::input::Input;
@@ -11,8 +14,6 @@ use super::position::{Beginning, Behind, Position};
 use super::records::{Broken, Found, Limits, RAW_MAX, Records};
 use crate::config::CsvSource;
 use crate::http::printable;
-use rows::json::push_string;
-use rows::{Encoder, Refused};
 
 /// The rows of one CSV file. Blocking: for an OS thread of its own.
 #[derive(Debug)]

@@ -17,8 +17,9 @@ pub mod sql;
 #[cfg(test)]
 mod tests;
 
+pub use rows::Measure;
+
 pub use self::csv::{CsvRows, Next, Rejection};
 pub use self::error::SourceError;
 pub use self::piece::{Cut, Piece, PieceEncoder};
 pub use self::position::{Beginning, Behind, Ending, Position};
-pub use rows::Measure;

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
+use rows::{Bulk, Cutter, Made, Measure, PADDING, Scan};
+
 use super::csv::{CsvRows, Next, Rejection, RowMaker};
 use super::error::SourceError;
 use super::position::{Ending, Position};
 use super::records::{KEEP_MAX, line_ends};
 use crate::batch::Rows;
-use rows::{Bulk, Made, PADDING};
-use rows::{Cutter, Measure, Scan};
 
 /// Records of a file in its order, good and bad.
 #[derive(Debug, Default)]

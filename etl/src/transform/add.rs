@@ -2,13 +2,14 @@
 //! the run began and not when the record passed: a batch that is made again, after a
 //! crash, must have the bytes it had.
 
+use rows::json::push_string;
+
 use super::RunFacts;
 use super::error::StepError;
 use super::path::{Node, Path};
 use super::record::Placing;
 use super::scan::text;
 use crate::config::Added;
-use rows::json::push_string;
 
 /// Fields and what is put into them.
 #[derive(Debug)]

@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 
+use rows::json::push_string;
+
 use super::error::StepError;
 use super::path::{Node, Path};
 use super::record::{Fate, edit};
 use super::scan::{text, text_of};
 use crate::config::Cast as To;
-use rows::json::push_string;
 
 /// Fields and their types.
 #[derive(Debug)]

@@ -6,10 +6,11 @@
 //! counts as absent. `cpu_number` is `"0"` when absent. A `timestamp` must be there:
 //! a time made up here would be the wrong one after a replay; extraction adds it.
 
+use rows::json::push_string;
+
 use super::error::StepError;
 use crate::http::printable;
 use crate::source::fields::{Value, pick};
-use rows::json::push_string;
 
 /// 9999-12-31T23:59:59Z; more is milliseconds or nonsense.
 const TIMESTAMP_MAX: u64 = 253_402_300_799;

@@ -2,9 +2,10 @@
 //! they are, and so do empty objects. Two fields that would get one name are refused:
 //! one of them would be lost.
 
+use rows::json::push_escaped;
+
 use super::error::StepError;
 use super::scan::{Fault, Fields, is_object, text, text_of};
-use rows::json::push_escaped;
 
 /// What joins the names.
 #[derive(Debug)]

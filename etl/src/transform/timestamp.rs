@@ -6,12 +6,12 @@ use jiff::fmt::rfc2822;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use rows::json::push_string;
 
 use super::error::StepError;
 use super::path::{Node, Path};
 use super::record::{Fate, edit};
 use super::scan::{text, text_of};
-use rows::json::push_string;
 
 /// Numbers up to this are seconds where nothing is said, larger ones milliseconds: the
 /// year 5138 in the one, March 1973 in the other.

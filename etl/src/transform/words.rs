@@ -1,10 +1,11 @@
 //! `trim` and `concat`: texts without white space around them, and several as one.
 
+use rows::json::push_string;
+
 use super::error::StepError;
 use super::path::{Node, Path};
 use super::record::{Fate, Placing, edit, find};
 use super::scan::{Fields, is_object, items, text, text_of};
-use rows::json::push_string;
 
 /// White space around texts goes.
 #[derive(Debug)]

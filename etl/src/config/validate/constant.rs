@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use rows::json::is_number;
 use serde_json::{Map, Value as Json};
 
 use super::super::tree::{Filled, Key, Node, Scalar, Value};
 use super::{At, Walk, names};
-use rows::json::is_number;
 
 impl Walk<'_> {
     /// A constant as JSON. A value from a variable is a text, whatever it looks like.

@@ -1,8 +1,9 @@
 //! Values as JSON: numbers as numbers, addresses and object identifiers as text, bytes as
 //! text where they are text and else as hex.
 
-use super::pdu::Value;
 use rows::json::push_string;
+
+use super::pdu::Value;
 
 /// How net-snmp packs a floating point number into opaque bytes.
 const OPAQUE_FLOAT: [u8; 3] = [0x9f, 0x78, 4];

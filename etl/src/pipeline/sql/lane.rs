@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rows::json::push_string;
 use tokio::sync::mpsc::{Receiver, channel};
 use tracing::warn;
 
@@ -21,7 +22,6 @@ use crate::source::sql::{
     Chunk, Client, Entry, Key, Outline, Page, Relation, RowWriter, Shape, SqlError, Trouble,
 };
 use crate::stop::Urgency;
-use rows::json::push_string;
 
 /// Chunks that may wait between the connection and the intake.
 const CHUNKS_AHEAD: usize = 2;

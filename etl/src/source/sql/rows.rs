@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
+use rows::json::push_string;
 use tokio::sync::mpsc::Sender;
 
 use super::error::SqlError;
-use rows::json::push_string;
 
 /// A chunk is handed on when it has so many bytes.
 const CHUNK_BYTES: usize = 128 * 1024;

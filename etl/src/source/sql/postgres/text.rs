@@ -1,6 +1,7 @@
 //! Lines of `COPY … TO STDOUT` into JSON values.
 
 use memchr::memchr;
+use rows::json::is_number;
 
 use crate::http::printable;
 use crate::source::raw::push_one_line;
@@ -8,7 +9,6 @@ use crate::source::sql::values::{
     push_base64, push_bool, push_decimal, push_double, push_null, push_quoted, push_single,
 };
 use crate::source::sql::{Column, Kind, RowWriter};
-use rows::json::is_number;
 
 /// The most of a bad value that a message shows.
 const SHOWN_MAX: usize = 60;
